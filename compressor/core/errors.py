@@ -1,0 +1,103 @@
+"""Everything that can go wrong, with the exit code that the command line returns.
+
+CompressionError
+  + InvalidOption               an option is unknown, out of range or contradicts another   2
+  + UnknownPlugin               no such method, format, target ("did you mean")             2
+  + OutputError                 the run folder cannot be written or holds something else    2
+  + DataError                   images or labels cannot be read                             2
+  + MissingDependency           the plug-in exists, its package is not installed            3
+  + ModelFileError              the file is not a model that can be read                    4
+      + RefusedPickle           it asks for code that is not on the allow-list              4
+      + WeightsMismatch         the weights do not fit the architecture                     4
+  + UnsupportedModel            an operator or a layer cannot be handled                    4
+      + NothingPrunable         no channel may leave                                        4
+  + IncomparableMeasurements    machine, target, threads or batch size differ               5
+  + BudgetNotMet                the best result is written, but it misses a budget or floor 7
+  + ContractViolation           a plug-in broke its protocol, or we did                    70
+
+The sentence: owner: `option` must be ALLOWED, but got VALUE. Next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CompressionError(Exception):
+    """Root of the tree; `exit_code` is what the command line returns."""
+
+    exit_code = 70
+
+
+class InvalidOption(CompressionError):
+    """An option is out of range; the parts of the sentence are attributes too."""
+
+    exit_code = 2
+
+    def __init__(self, owner: str, option: str, allowed: str, got: object, next_step: str = "") -> None:
+        self.owner, self.option, self.allowed, self.got = owner, option, allowed, got
+        sentence = f"{owner}: `{option}` must be {allowed}, but got {got!r}."
+        super().__init__(f"{sentence} {next_step}".strip())
+
+
+class UnknownPlugin(CompressionError):
+    """No plug-in has this name; the nearest one is suggested."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"No {kind} is named '{name}'. {hint}There are: {', '.join(self.known)}.")
+
+
+class OutputError(CompressionError):
+    exit_code = 2
+
+
+class DataError(CompressionError):
+    exit_code = 2
+
+
+class MissingDependency(CompressionError):
+    """A package that a chosen plug-in or model file needs is not installed."""
+
+    exit_code = 3
+
+    def __init__(self, owner: str, package: str, install: str) -> None:
+        self.owner, self.package, self.install = owner, package, install
+        super().__init__(f"{owner} needs the package '{package}', which is not installed. Run: pip install {install}")
+
+
+class ModelFileError(CompressionError):
+    exit_code = 4
+
+
+class RefusedPickle(ModelFileError):
+    """The pickle asks for names outside the allow-list; nothing of it was run."""
+
+
+class WeightsMismatch(ModelFileError):
+    pass
+
+
+class UnsupportedModel(CompressionError):
+    exit_code = 4
+
+
+class NothingPrunable(UnsupportedModel):
+    pass
+
+
+class IncomparableMeasurements(CompressionError):
+    exit_code = 5
+
+
+class BudgetNotMet(CompressionError):
+    exit_code = 7
+
+
+class ContractViolation(CompressionError):
+    exit_code = 70

@@ -1,0 +1,55 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compressor.core.errors import OutputError
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals into one sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{path}: the disk is full. Free some space or choose another folder with -o.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            reason = os.strerror(error.errno).lower()
+            raise OutputError(f"{path}: cannot be written ({reason}). Choose another folder with -o.") from error
+        raise
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Writes beside `path` and renames, so that a reader never sees half a file.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full; what was there before is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with output_errors(path):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""What was decided: which channels stay, and what that does to every tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compressor.core.errors import ContractViolation
+
+# 1: groups, cuts, attributes.
+PLAN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The channels of one group that stay, ascending."""
+
+    n_channels: int
+    keep: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        keep = self.keep
+        if not keep or any(a >= b for a, b in zip(keep, keep[1:], strict=False)) or keep[0] < 0 or keep[-1] >= self.n_channels:
+            raise ContractViolation(f"keep must be ascending indices below {self.n_channels}, at least one, but got {keep[:8]}...")
+
+
+@dataclass(frozen=True)
+class TensorCut:
+    """Positions that stay on one axis of one parameter or buffer."""
+
+    tensor: str
+    axis: int
+    size: int  # before the cut
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AttributeChange:
+    """A layer's attribute that names a size, after the cut."""
+
+    layer: str
+    attribute: str
+    before: int | tuple[int, ...]
+    after: int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """Plain data: saved, diffed, and replayed without tracing anything."""
+
+    method: str
+    method_options: dict[str, float | int | str | bool | None]
+    allocation: str  # "local" or "global"
+    budget: dict[str, float]  # {"macs": 0.5}, {"params": 0.5} or {"ratio": 0.5}
+    round_to: int
+    seed: int
+    groups: dict[str, GroupPlan]
+    cuts: tuple[TensorCut, ...]
+    attributes: tuple[AttributeChange, ...]
+    macs: tuple[int, int]  # before, after; per one input
+    params: tuple[int, int]  # before, after
+    source_sha256: str = ""  # of the model file; empty for a live module
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # budget missed and why, groups left whole by the method
+    format: int = PLAN_FORMAT
+
+    def __str__(self) -> str:
+        kept = sum(len(g.keep) for g in self.groups.values())
+        total = sum(g.n_channels for g in self.groups.values())
+        return f"{self.method}: keeps {kept} of {total} channels, {self.macs[1] / self.macs[0]:.1%} of the MACs"

@@ -1,0 +1,91 @@
+"""The plug-in contracts. A plug-in is a frozen dataclass: its fields are its options, checked in `__post_init__`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compressor.core.groups import ChannelGroup
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method may look at. It must leave the model as it found it."""
+
+    model: nn.Module
+    seed: int = 0
+    batches: Iterable[Any] | None = None  # of (inputs tensor (N, ...), labels tensor (N,)); may be read more than once
+    loss: Callable[[Any, Any], Tensor] | None = None  # (model output, labels) -> scalar
+
+
+class Criterion(Protocol):
+    """A score per channel, larger = keep."""
+
+    summary: ClassVar[str]  # one line for `compress methods`
+    paper: ClassVar[str]  # authors, venue, year, arXiv or DOI; "" if there is none
+    needs: ClassVar[frozenset[str]]  # of "data", "labels", "norm"
+    comparable: ClassVar[bool]  # scores of different groups mean the same and may be ranked together as they are
+
+    def scores(self, groups: Sequence[ChannelGroup], context: MethodContext) -> Mapping[str, Tensor]:
+        """{group name: float32 tensor (n_channels,)}; a group that the method cannot judge is absent."""
+
+
+class Selector(Protocol):
+    """A kept set per group, for methods that choose channels jointly."""
+
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+
+    def ratios(self, groups: Sequence[ChannelGroup], context: MethodContext, pruning_ratio: float) -> Mapping[str, float]:
+        """Share of each group's channels to remove when `pruning_ratio` of all is to go (global allocation)."""
+
+    def select(self, group: ChannelGroup, n_keep: int, context: MethodContext) -> Sequence[int]:
+        """`n_keep` distinct channel indices of `group` that stay."""
+
+
+@dataclass(frozen=True)
+class RecoveryContext:
+    """What a recovery may use. `model` is changed in place; `original` is not."""
+
+    model: nn.Module  # the small one
+    original: nn.Module
+    train: Any = None  # compressor.data dataset of (image, label), or None
+    val: Any = None
+    batches: Iterable[Any] | None = None  # calibration batches (inputs only), where no dataset is given
+    device: str = "cpu"
+    seed: int = 0
+    checkpoints: Path | None = None  # folder for resuming; None: do not save
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Recovery(Protocol):
+    """Gives accuracy back."""
+
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]]  # of "data", "labels", "norm"
+
+    def apply(self, context: RecoveryContext, progress: Any) -> dict[str, float | int | str]:
+        """Changes `context.model` in place; returns facts for the report (batches seen, loss per epoch)."""
+
+
+class Target(Protocol):
+    """Where latency is measured. One inference per call, the result ready on return; no timing inside."""
+
+    name: ClassVar[str]  # "onnxruntime:cpu"; the file is onnxruntime_cpu.py
+    accepts: ClassVar[tuple[str, ...]]  # file suffixes: (".onnx",)
+
+    def unavailable(self) -> str:
+        """Why this target cannot be used here; empty if it can. Cheap, and never raises."""
+
+    def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
+        """All set-up (load, inputs of `batch_size`, threads); then one inference per call."""
+
+    def describe(self) -> dict[str, str]:
+        """What really runs: runtime version, provider, device name, precision."""

@@ -1,0 +1,153 @@
+"""report.json: everything a pipeline reads, and the only thing the page and the tables are made from.
+
+Its JSON schema is published in docs/schemas/report.schema.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compressor.core.measurement import LatencyStats, MachineFacts
+
+# 1: first.
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Count:
+    """A count before and after."""
+
+    before: int
+    after: int
+
+    @property
+    def share(self) -> float:
+        return self.after / self.before if self.before else 1.0
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """Accuracy at one point of the run, on the validation data. All of them were measured."""
+
+    stage: str  # "dense", "cut", "bn_reestimate", "finetune"
+    top1_percent: float
+    n_images: int
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What one stage took and said."""
+
+    name: str
+    seconds: float
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WidthRow:
+    """Channels of one layer."""
+
+    layer: str
+    kind: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """Coverage: one group. `reason` is empty where channels may leave."""
+
+    name: str
+    n_channels: int
+    n_kept: int
+    macs_share: float  # of the whole model's MACs, in the layers that make the channels
+    layers: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One comparison of an exported file with the PyTorch module, in a fresh process."""
+
+    file: str
+    format: str
+    batch_size: int
+    inputs: str
+    max_abs_error: float
+    max_rel_error: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file of the run folder; `base_bytes` is the original model's in the same format, 0 where not exported."""
+
+    name: str
+    format: str
+    n_bytes: int
+    base_bytes: int
+    sha256: str
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One target: the comparison, or why there is none."""
+
+    target: str
+    unavailable: str = ""  # the reason; then everything below is empty
+    batch_size: int = 0
+    threads: int = 0
+    base: LatencyStats | None = None
+    compressed: LatencyStats | None = None
+    ratio: float | None = None  # base time / compressed time
+    interval: tuple[float, float] | None = None  # 95 %
+    verdict: str = ""  # "faster", "slower", "no significant difference"
+    base_samples_ms: tuple[float, ...] = ()  # thinned to at most 400, for the plot
+    compressed_samples_ms: tuple[float, ...] = ()
+    details: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CutCheck:
+    """Cutting against masking on the real model."""
+
+    max_abs_error: float
+    max_rel_error: float
+    tolerance: float
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run."""
+
+    model: str  # as the user named it
+    source_sha256: str
+    command: str  # reproduces the run
+    method: str
+    budget: dict[str, float]
+    budget_met: bool
+    exit_code: int
+    macs: Count  # per one input
+    params: Count
+    weight_bytes: Count
+    prunable_macs_share: float
+    inputs: dict[str, tuple[int, ...]]  # name -> shape used
+    inputs_from: str  # "--input", "timm's config", "first layer", ...
+    accuracy: tuple[AccuracyRow, ...]  # empty: unknown, no validation data was given
+    stages: tuple[StageRow, ...]
+    groups: tuple[GroupRow, ...]  # prunable and blocked
+    widths: tuple[WidthRow, ...]
+    cut_check: CutCheck | None
+    files: tuple[FileRow, ...]
+    parity: tuple[ParityRow, ...]
+    latency: tuple[LatencyRow, ...]
+    machine: MachineFacts
+    notes: tuple[str, ...]  # what people should know: defaults chosen, budget missed and why
+    options: dict[str, object]
+    preprocessing: dict[str, object] = field(default_factory=dict)  # mean, std, size
+    created: str = ""  # ISO 8601, UTC
+    compressor_version: str = ""
+    format: int = REPORT_FORMAT

@@ -1,0 +1,34 @@
+"""What can go wrong while a module becomes a file.
+
+ExportError
+  + InvalidExportOption    a format or option is unknown or out of range         2
+  + MissingRuntime         the format exists, its package is not installed       3
+  + UnsupportedOperator    the exporter or the format cannot express the model   4
+  + VerificationFailed     the file and the module disagree, or it does not load 6
+
+Every sentence has the form: owner: what is wrong, where. What to do next.
+"""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """Root of this package's errors; `exit_code` is what the command line returns."""
+
+    exit_code = 70
+
+
+class InvalidExportOption(ExportError):
+    exit_code = 2
+
+
+class MissingRuntime(ExportError):
+    exit_code = 3
+
+
+class UnsupportedOperator(ExportError):
+    exit_code = 4
+
+
+class VerificationFailed(ExportError):
+    exit_code = 6
