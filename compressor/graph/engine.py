@@ -1,0 +1,146 @@
+"""The interface of the graph: a model and its inputs go in, groups of channels come out."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Sequence
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from compressor.core.errors import InvalidOption
+from compressor.core.groups import BlockedGroup, ChannelGroup, GroupMember, Role
+from compressor.graph.axes import Footprint, NoRule, bare_parameter, is_depthwise, member_of, tied_blocks
+from compressor.graph.torch_pruning_engine import RawGroup, Touch, raw_groups
+from exporters.signature import ExampleInputs
+
+
+def find_groups(
+    model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = ()
+) -> tuple[list[ChannelGroup], list[BlockedGroup]]:
+    """Groups that may lose channels as far as the graph can tell, and those that may not with the reason.
+
+    The graph may be wrong: `compressor.surgery.trial` cuts every group on a copy before anybody relies on it.
+
+    Args:
+        model: left as it was found.
+        inputs: traced once.
+        ignore: glob patterns of layers whose output channels must stay ("layer1.*", "stem").
+
+    Raises:
+        InvalidOption: a pattern matches no layer.
+        UnsupportedModel: the model cannot be traced.
+    """
+    modules = dict(model.named_modules())
+    shared = _shared_tensors(model)
+    ignored = _matching(modules, ignore)
+    groups: list[ChannelGroup] = []
+    blocked: list[BlockedGroup] = []
+    owned: dict[tuple[str, int, int], str] = {}
+    for raw in raw_groups(model, inputs):
+        try:
+            group = _build(raw, modules, shared, ignored, owned)
+        except NoRule as reason:
+            makers = tuple(dict.fromkeys([raw.root, *(t.layer for t in raw.touches if t.is_output)]))
+            blocked.append(BlockedGroup(raw.root, raw.n_channels, str(reason), layers=makers))
+            continue
+        groups.append(group)
+        owned.update({(a.tensor, a.axis, p): group.name for m in group.members for a in m.axes for p in a.position})
+    return groups, blocked
+
+
+def _build(
+    raw: RawGroup,
+    modules: dict[str, nn.Module],
+    shared: dict[str, str],
+    ignored: dict[str, str],
+    owned: dict[tuple[str, int, int], str],
+) -> ChannelGroup:
+    if raw.failure:
+        raise NoRule(f"{raw.failure}.")
+    if raw.reaches_output:
+        raise NoRule("its channels reach the model's outputs, which keep their shape.")
+    for touch in raw.touches:
+        if touch.is_output and touch.layer in ignored:
+            raise NoRule(f"{touch.layer} is kept by --ignore {ignored[touch.layer]}.")
+    n_slots, slot_of, whole_norm_groups = _slots(raw, modules)
+    if n_slots < 2:
+        raise NoRule("its blocks (grouped convolution or GroupNorm) have one channel each, so none can leave alone.")
+    members = tuple(_member(touch, modules, slot_of, whole_norm_groups) for touch in raw.touches)
+    for member in members:
+        for axis in member.axes:
+            if axis.tensor in shared:
+                raise NoRule(f"{axis.tensor} is the same tensor as {shared[axis.tensor]}, which cannot follow.")
+            rival = next((owned[k] for p in axis.position if (k := (axis.tensor, axis.axis, p)) in owned), None)
+            if rival:
+                raise NoRule(f"it shares channels of {member.layer} with the group of {rival}.")
+    if not any(member.role is Role.PRODUCER for member in members):
+        raise NoRule("no layer makes its channels.")
+    return ChannelGroup(raw.root, n_slots, members)
+
+
+def _slots(raw: RawGroup, modules: dict[str, nn.Module]) -> tuple[int, list[int], bool]:
+    """How many channels can be chosen independently, and which of them each root channel belongs to.
+
+    A grouped convolution must lose the same channels in each of its blocks, a GroupNorm as many in each of its groups.
+    """
+    n = raw.n_channels
+    touched = [(t, modules[t.layer]) for t in raw.touches if t.parameter_axis is None]
+    divided = [(t, m) for t, m in touched if tied_blocks(m) > 1 and not is_depthwise(m)]
+    for touch, module in divided:
+        if touch.position != touch.channel or len(touch.position) != n:
+            raise NoRule(f"{touch.layer} ({type(module).__name__}) divides a part of its channels into blocks.")
+    blocks = {tied_blocks(module) for _, module in divided}
+    if not blocks:
+        return n, list(range(n)), False
+    together = math.lcm(*blocks)
+    if n % together:
+        raise NoRule(f"its {n} channels do not divide into {together} blocks.")
+    only_norms = all(isinstance(module, nn.GroupNorm) for _, module in divided)
+    if only_norms and len(blocks) == 1 and together >= n // together:
+        # Whole norm groups may leave: finer than one channel of every group, and the others' statistics stay.
+        return together, [channel // (n // together) for channel in range(n)], True
+    n_slots = n // together
+    return n_slots, [channel % n_slots for channel in range(n)], False
+
+
+def _member(touch: Touch, modules: dict[str, nn.Module], slot_of: list[int], whole_norm_groups: bool) -> GroupMember:
+    footprint = Footprint(touch.position, tuple(slot_of[channel] for channel in touch.channel))
+    if touch.parameter_axis is not None:
+        owner = modules[touch.layer.rpartition(".")[0]]
+        return bare_parameter(touch.layer, touch.parameter_axis, owner, footprint)
+    module = modules[touch.layer]
+    if is_depthwise(module) or not isinstance(module, (_ConvNd, nn.Linear, nn.Embedding)):
+        role = Role.CHANNELWISE
+    else:
+        role = Role.PRODUCER if touch.is_output else Role.CONSUMER
+    return member_of(module, touch.layer, role, footprint, whole_norm_groups)
+
+
+def _shared_tensors(model: nn.Module) -> dict[str, str]:
+    """Names of parameters that are one tensor under several names, each with another of its names."""
+    first: dict[int, str] = {}
+    shared: dict[str, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        other = first.setdefault(id(parameter), name)
+        if other != name and not _same_module(model, name, other):
+            shared[name], shared[other] = other, name
+    return shared
+
+
+def _same_module(model: nn.Module, name: str, other: str) -> bool:
+    """Whether two names lead to one module that is registered twice (then one cut serves both)."""
+    (path_a, _, leaf_a), (path_b, _, leaf_b) = name.rpartition("."), other.rpartition(".")
+    return leaf_a == leaf_b and model.get_submodule(path_a) is model.get_submodule(path_b)
+
+
+def _matching(modules: dict[str, nn.Module], patterns: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        hits = [name for name in modules if name and (fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}."))]
+        if not hits:
+            some = ", ".join([name for name in modules if name][:5])
+            raise InvalidOption("inspect", "--ignore", "a pattern that matches a layer", pattern, f"Layers are named {some}, ...")
+        found.update(dict.fromkeys(hits, pattern))
+    return found

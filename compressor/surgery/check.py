@@ -1,0 +1,99 @@
+"""Cutting against masking: whether a cut network computes what the whole one does with those channels silenced."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from compressor.core.groups import ChannelGroup
+from compressor.graph.cost import evaluating
+from compressor.surgery.cut import cut
+from compressor.surgery.expand import expand
+from compressor.surgery.masking import silenced
+from exporters.signature import ExampleInputs, flatten_outputs
+
+# Relative to the largest output. In double precision a wrong index map shows even where it moves the output little.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two networks' outputs lie apart."""
+
+    max_abs: float
+    max_rel: float  # of the largest absolute output
+    effect_rel: float  # how much silencing the channels moved the outputs, on the same scale
+    tolerance: float
+    dtype: str
+
+    @property
+    def equal(self) -> bool:
+        return self.max_rel <= self.tolerance and self.max_rel <= max(1e-3 * self.effect_rel, 1e-13)
+
+
+class Reference:
+    """A copy of the whole model in double precision (single, where its code insists) with its own outputs."""
+
+    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
+        self.model = copy.deepcopy(model)
+        self.inputs = inputs
+        self.dtype = torch.float32
+        try:
+            double = copy.deepcopy(model).double()
+            self.outputs = _outputs(double, inputs.to(dtype=torch.float64))
+            self.model, self.inputs, self.dtype = double, inputs.to(dtype=torch.float64), torch.float64
+        except (RuntimeError, TypeError):  # a dtype is written into its forward
+            self.outputs = _outputs(self.model, inputs)
+
+    def compare(self, groups: Sequence[ChannelGroup], keep: Mapping[str, Sequence[int]]) -> Difference:
+        """Cuts a copy and compares it with the silenced whole.
+
+        Raises:
+            RuntimeError and others: whatever the cut network's code raises, where it does not run.
+            ShapeChanged: the cut network's outputs have other shapes.
+        """
+        smaller = share_tensors(self.model)
+        cut(smaller, *expand(groups, keep, smaller))
+        found = _outputs(smaller, self.inputs)
+        for ours, whole in zip(found, self.outputs, strict=True):
+            if ours.shape != whole.shape:
+                raise ShapeChanged(tuple(whole.shape), tuple(ours.shape))
+        with silenced(self.model, groups, keep, smaller):
+            wanted = _outputs(self.model, self.inputs)
+        return self._difference(found, wanted)
+
+    def _difference(self, found: list[Tensor], wanted: list[Tensor]) -> Difference:
+        max_abs = max((_distance(a, b) for a, b in zip(found, wanted, strict=True)), default=0.0)
+        moved = max((_distance(a, b) for a, b in zip(wanted, self.outputs, strict=True)), default=0.0)
+        scale = max((float(t.abs().max()) for t in wanted if t.numel()), default=0.0) or 1.0
+        effect = moved / scale if self.dtype is torch.float64 else float("inf")  # too coarse to tell in single
+        return Difference(max_abs, max_abs / scale, effect, TOLERANCE[self.dtype], str(self.dtype).removeprefix("torch."))
+
+
+class ShapeChanged(Exception):
+    """The cut reached the model's outputs."""
+
+    def __init__(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+        super().__init__(f"an output of shape {before} becomes {after}")
+
+
+def share_tensors(model: nn.Module) -> nn.Module:
+    """A copy of the modules that shares their tensors, so that cutting it costs only the smaller ones."""
+    memo: dict[int, object] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    return copy.deepcopy(model, memo)
+
+
+def _outputs(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
+    with evaluating(model):
+        return [t for t in flatten_outputs(inputs.call(model))]
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    if not a.is_floating_point():
+        return 0.0
+    distance = float((a - b).abs().max()) if a.numel() else 0.0
+    return distance if distance == distance else float("inf")  # NaN is no agreement
