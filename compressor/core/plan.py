@@ -60,6 +60,7 @@ class PruningPlan:
     params: tuple[int, int]  # before, after
     source_sha256: str = ""  # of the model file; empty for a live module
     versions: dict[str, str] = field(default_factory=dict)
+    preprocessing: dict[str, list[float]] = field(default_factory=dict)  # mean, std, size of the images it expects
     notes: tuple[str, ...] = ()  # budget missed and why, groups left whole by the method
     format: int = PLAN_FORMAT
 

@@ -1,0 +1,193 @@
+"""Every option of a run in one frozen value: the command line, a recipe and Python fill the same one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressor.core.errors import InvalidOption
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# Options that say how a run is shown or stored; a run is the same run without them.
+PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `compress MODEL` does. Lists are tuples; empty means the default that the comment names."""
+
+    model: str = ""
+    # Loading
+    arch: str = ""  # torchvision:resnet18, timm:..., file.py:factory, pkg.module:factory
+    arch_args: tuple[str, ...] = ()  # name=value
+    allow: tuple[str, ...] = ()  # module prefixes that a pickle may name
+    trust: bool = False
+    input: tuple[str, ...] = ()  # 1x3x32x32 or name=1x3x32x32; empty: inferred
+    # Choosing
+    method: str = "l1"
+    method_options: tuple[str, ...] = ()  # name=value
+    allocation: str = ""  # "local" or "global"; empty: local
+    macs: float | None = None  # share that may remain; 0.5 where no budget is named
+    params: float | None = None  # share that may remain
+    ratio: float | None = None  # share of channels removed
+    round_to: int = 0  # 0: by size
+    ignore: tuple[str, ...] = ()
+    # Data and recovery
+    data: str = ""
+    val: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: int = 0  # pixels; 0: the model's input
+    recover: tuple[str, ...] = ()  # plug-ins in order; empty: by what data there is
+    finetune_epochs: int = 0
+    distill: bool = False
+    lr: float = 0.0  # peak learning rate; 0: the plug-in's default
+    train_batch_size: int = 0  # 0: the plug-in's default
+    flip: bool = False  # mirrored images are as good as the originals (photographs, not digits)
+    # Files
+    export: tuple[str, ...] = ()  # empty: onnx
+    opset: int = 0  # 0: the exporter's default
+    # Timing
+    on: tuple[str, ...] = ()  # targets; empty: the CPU runtime of each exported format; "none": no timing
+    threads: int = 1
+    batch_size: int = 1
+    # The run
+    seed: int = 0
+    device: str = "auto"
+    output: str = ""  # empty: MODEL's name with -compressed
+    force: bool = False
+    quiet: bool = False
+    json: bool = False
+    recipe: str = ""
+
+    def __post_init__(self) -> None:
+        named = [unit for unit in ("macs", "params", "ratio") if getattr(self, unit) is not None]
+        if len(named) > 1:
+            raise InvalidOption("compress", "budget", "one of --macs, --params and --ratio", " and ".join(named))
+        for option, least in (("threads", 1), ("batch_size", 1), ("finetune_epochs", 0), ("round_to", 0), ("opset", 0), ("size", 0)):
+            if getattr(self, option) < least:
+                raise InvalidOption("compress", flag(option), f"at least {least}", getattr(self, option))
+        if len(self.mean) != len(self.std):
+            raise InvalidOption("compress", "--mean and --std", "as many numbers each", f"{len(self.mean)} and {len(self.std)}")
+        if any(value <= 0 for value in self.std):
+            raise InvalidOption("compress", "--std", "above 0", self.std)
+        if self.lr < 0:
+            raise InvalidOption("compress", "--lr", "above 0", self.lr)
+        if self.finetune_epochs and not self.data:
+            raise InvalidOption("compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER.")
+        if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
+
+    @property
+    def budget(self) -> tuple[str, float]:
+        """Unit and value; half of the MACs where none is named."""
+        for unit in ("macs", "params", "ratio"):
+            value = getattr(self, unit)
+            if value is not None:
+                return unit, value
+        return "macs", 0.5
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return tuple(f for f in (self.export or ("onnx",)) if f != "none")
+
+    @property
+    def output_folder(self) -> Path:
+        return Path(self.output) if self.output else Path(f"{Path(self.model).stem or 'model'}-compressed")
+
+
+def flag(option: str) -> str:
+    """How the command line spells a field.
+
+    >>> flag("round_to")
+    '--round-to'
+    """
+    return "--" + option.replace("_", "-")
+
+
+def options_from(*layers: Mapping[str, Any]) -> RunOptions:
+    """Later layers (a recipe, then what was typed) win over earlier ones and over the defaults.
+
+    Raises:
+        InvalidOption: an unknown name or a value of the wrong kind.
+    """
+    fields = {field.name: field for field in dataclasses.fields(RunOptions)}
+    values: dict[str, Any] = {}
+    for layer in layers:
+        budgets = {"macs", "params", "ratio"}
+        if budgets & layer.keys():  # a typed budget replaces the recipe's
+            values = {name: value for name, value in values.items() if name not in budgets}
+        for name, value in layer.items():
+            if name not in fields:
+                raise InvalidOption("recipe", name, "an option of `compress`", value, "See compress --help.")
+            values[name] = _as(str(fields[name].type), name, value)
+    return RunOptions(**values)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The options that a recipe.toml holds.
+
+    Raises:
+        InvalidOption: the file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOption("compress", "--recipe", "a readable TOML file", str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidOption("compress", "--recipe", f"valid TOML ({error})", str(path)) from error
+
+
+def recipe_of(options: RunOptions) -> str:
+    """TOML of everything that differs from the defaults; `compress --recipe` reads it back."""
+    import tomli_w
+
+    return "# Reproduces this run: compress --recipe recipe.toml\n" + tomli_w.dumps(
+        {name: list(value) if isinstance(value, tuple) else value for name, value in changed(options).items()}
+    )
+
+
+def changed(options: RunOptions) -> dict[str, Any]:
+    """The options that are not at their defaults, without those that only say how a run is shown."""
+    default = RunOptions()
+    named = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in PRESENTATION}
+    return {name: value for name, value in named.items() if value != getattr(default, name)}
+
+
+def share(text: str | float, option: str) -> float:
+    """A share: 0.5 and 50% are the same.
+
+    >>> share("50%", "macs"), share("0.5", "macs"), share(0.25, "macs")
+    (0.5, 0.5, 0.25)
+    """
+    try:
+        value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value < 1.0:
+        raise InvalidOption("compress", flag(option), "a share above 0 and below 1, such as 0.5 or 50%", text)
+    return value
+
+
+def _as(kind: str, name: str, value: Any) -> Any:
+    if name in ("macs", "params", "ratio"):
+        return share(value, name)
+    if kind.startswith("tuple"):
+        items = value if isinstance(value, (list, tuple)) else [value]
+        try:
+            return tuple(float(v) for v in items) if "float" in kind else tuple(str(v) for v in items)
+        except ValueError as error:
+            raise InvalidOption("compress", flag(name), "numbers", value) from error
+    expected: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+    if not isinstance(value, expected[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise InvalidOption("compress", flag(name), {"int": "a whole number", "float": "a number"}.get(kind, f"a {kind}"), value)
+    return float(value) if kind == "float" else value

@@ -1,0 +1,1 @@
+"""From scores or kept sets and a budget to the channels that stay."""

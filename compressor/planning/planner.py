@@ -1,0 +1,127 @@
+"""Which channels stay: a method's judgement, an allocation and a budget, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.core.errors import ContractViolation, InvalidOption, NothingPrunable
+from compressor.core.groups import ChannelGroup, ModelCost
+from compressor.core.protocols import MethodContext
+from compressor.planning.allocate import Allocation, by_rank, by_ratios, uniform
+from compressor.planning.budget import Budget
+from compressor.planning.rounding import grid_of
+from compressor.planning.widths import solve
+
+ALLOCATIONS = ("local", "global")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Kept channels per group, ascending; what remains in the budget's unit; and what people should know."""
+
+    keep: dict[str, tuple[int, ...]]
+    remaining: float
+    met: bool
+    notes: tuple[str, ...]
+
+
+def decide(
+    groups: Sequence[ChannelGroup],
+    cost: ModelCost,
+    method: Any,
+    context: MethodContext,
+    budget: Budget,
+    allocation: str = "global",
+    round_to: int = 0,
+) -> Decision:
+    """Asks the method, finds the widths and picks the channels.
+
+    Args:
+        groups: that may lose channels.
+        cost: of the whole model.
+        method: a `Criterion` or a `Selector`.
+        context: what the method may look at.
+        budget: what may remain.
+        allocation: "local" (every group the same share) or "global" (groups compete).
+        round_to: widths are multiples of this; 0 chooses by size.
+
+    Raises:
+        InvalidOption: unknown allocation, or `round_to` below 0.
+        NothingPrunable: the method can judge none of the groups.
+        ContractViolation: the method broke its protocol.
+    """
+    if allocation not in ALLOCATIONS:
+        raise InvalidOption("planning", "--allocation", " or ".join(ALLOCATIONS), allocation)
+    if round_to < 0:
+        raise InvalidOption("planning", "--round-to", "at least 1, or 0 to choose by size", round_to)
+    judge = _Selecting(method, context) if hasattr(method, "select") else _Scoring(method, context, groups)
+    judged = [group for group in groups if judge.can(group)]
+    if not judged:
+        raise NothingPrunable(
+            f"The method can judge none of the {len(groups)} groups (it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
+            "Choose another with --method; `compress methods` lists them."
+        )
+    notes = [f"{len(groups) - len(judged)} groups stay whole: the method cannot judge them."] if len(judged) < len(groups) else []
+    grids = {group.name: grid_of(group, round_to) for group in judged}
+    wanted = uniform(judged) if allocation == "local" else judge.allocation(judged)
+    widths = solve(judged, grids, wanted, budget.share(judged, cost), budget.remaining)
+    met = not widths.shortfall or "coarse" in widths.shortfall
+    if widths.shortfall:
+        notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
+    keep = {g.name: _checked(judge.pick(g, widths.n_keep[g.name]), g, widths.n_keep[g.name]) for g in judged}
+    return Decision(keep, widths.remaining, met, tuple(notes))
+
+
+class _Scoring:
+    """A criterion: scores once, then everything follows from them."""
+
+    def __init__(self, method: Any, context: MethodContext, groups: Sequence[ChannelGroup]) -> None:
+        self.comparable = bool(method.comparable)
+        self.scores: Mapping[str, Tensor] = method.scores(groups, context)
+        for group in groups:
+            score = self.scores.get(group.name)
+            if score is not None and (score.shape != (group.n_channels,) or not bool(torch.isfinite(score).all())):
+                raise ContractViolation(
+                    f"{type(method).__name__}: scores of {group.name} must be finite and of shape ({group.n_channels},), "
+                    f"but got {tuple(score.shape)}. Check the model's weights for NaN."
+                )
+
+    def can(self, group: ChannelGroup) -> bool:
+        return group.name in self.scores
+
+    def allocation(self, groups: Sequence[ChannelGroup]) -> Allocation:
+        return by_rank(groups, self.scores, self.comparable)
+
+    def pick(self, group: ChannelGroup, n_keep: int) -> Sequence[int]:
+        order = torch.argsort(self.scores[group.name], descending=True, stable=True)
+        return [int(i) for i in order[:n_keep]]
+
+
+class _Selecting:
+    """A selector: chooses the channels of a group jointly, once the count is known."""
+
+    def __init__(self, method: Any, context: MethodContext) -> None:
+        self.method, self.context = method, context
+
+    def can(self, group: ChannelGroup) -> bool:
+        return True
+
+    def allocation(self, groups: Sequence[ChannelGroup]) -> Allocation:
+        return by_ratios(groups, lambda ratio: self.method.ratios(groups, self.context, ratio))
+
+    def pick(self, group: ChannelGroup, n_keep: int) -> Sequence[int]:
+        if n_keep == group.n_channels:
+            return range(group.n_channels)
+        return self.method.select(group, n_keep, self.context)
+
+
+def _checked(chosen: Sequence[int], group: ChannelGroup, n_keep: int) -> tuple[int, ...]:
+    keep = tuple(sorted(int(i) for i in chosen))
+    if len(keep) != n_keep or len(set(keep)) != n_keep or keep[0] < 0 or keep[-1] >= group.n_channels:
+        raise ContractViolation(f"{group.name}: the method must keep {n_keep} distinct channels, but kept {len(set(keep))}.")
+    return keep

@@ -1,0 +1,69 @@
+"""Widths that hardware likes: multiples of a step, nearest and never zero.
+
+Runtimes compute channels in blocks of 8 or 16 (vector registers), so an odd width costs as much as the next full
+block, or sends the layer to a slow path altogether. Small groups get a smaller step, else half of a 16-channel layer could only be all or
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compressor.core.groups import ChannelGroup, Role
+
+MAX_AUTO_STEP = 16
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The channel counts that a group may have: multiples of `step` up to `n_channels`, and `n_channels` itself."""
+
+    n_channels: int
+    step: int
+
+    def nearest(self, wanted: float) -> int:
+        """The allowed count nearest to `wanted`; at least one step.
+
+        >>> Grid(64, 8).nearest(33), Grid(64, 8).nearest(0.2), Grid(60, 8).nearest(59)
+        (32, 8, 60)
+        """
+        if wanted >= (self.n_channels + (self.n_channels - 1) // self.step * self.step) / 2:
+            return self.n_channels
+        return min(self.n_channels, max(self.step, round(wanted / self.step) * self.step))
+
+    def above(self, count: int) -> int:
+        """The next larger allowed count (the same at the top)."""
+        return min(self.n_channels, (count // self.step + 1) * self.step)
+
+    def below(self, count: int) -> int:
+        """The next smaller allowed count (the same at the bottom)."""
+        return max(min(self.step, self.n_channels), (count - 1) // self.step * self.step)
+
+
+def grid_of(group: ChannelGroup, round_to: int) -> Grid:
+    """The group's grid, so that its producers' widths are multiples of `round_to` (0: chosen by size).
+
+    A channel that stands for several positions (tied blocks of a grouped convolution) counts for all of them.
+    """
+    per_channel = max(1, len(group.having(Role.PRODUCER)[0].position) // group.n_channels)
+    wanted = round_to or automatic_step(group.n_channels * per_channel)
+    step = max(1, wanted // _common_divisor(wanted, per_channel))
+    return Grid(group.n_channels, min(step, group.n_channels))
+
+
+def automatic_step(width: int) -> int:
+    """The largest power of two that is at most an eighth of the width and at most 16.
+
+    >>> [automatic_step(width) for width in (10, 16, 64, 128, 2048)]
+    [1, 2, 8, 16, 16]
+    """
+    step = 1
+    while step * 2 <= min(MAX_AUTO_STEP, width // 8):
+        step *= 2
+    return step
+
+
+def _common_divisor(a: int, b: int) -> int:
+    while b:
+        a, b = b, a % b
+    return a

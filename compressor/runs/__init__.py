@@ -1,0 +1,1 @@
+"""A run on disk: its folder while it works and when it is finished, and how a saved one comes back."""

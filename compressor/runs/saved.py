@@ -1,0 +1,78 @@
+"""A saved model: weights without pickle, a plan that replays on the user's class, a program that needs no class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from compressor.core import serial
+from compressor.core.errors import ModelFileError, WeightsMismatch
+from compressor.core.plan import PLAN_FORMAT, PruningPlan
+from compressor.surgery.cut import cut
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Weights and buffers as safetensors; tensors that a model shares are stored once."""
+    save_model(module, str(path), metadata={"format": "pt", "made_by": "compressor"})
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fills `module`, which already has the saved shapes.
+
+    Raises:
+        ModelFileError: the file is damaged.
+        WeightsMismatch: it is of another model.
+    """
+    try:
+        load_model(module, str(path), strict=True)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error}). Make the run again.") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()
+        raise WeightsMismatch(f"{path}: does not fit this model: {' '.join(line.strip() for line in first[:3])}") from error
+
+
+def replay(run: Path, model: nn.Module) -> nn.Module:
+    """Cuts `model`, a fresh instance of the class that was compressed, and fills it with the saved weights.
+
+    Raises:
+        ModelFileError: the folder is not a run, or a file of it is damaged.
+        WeightsMismatch: `model` is not of that class.
+    """
+    plan = read_plan(run)
+    cut(model, plan.cuts, plan.attributes)
+    load_weights(model, _file(run, "model.safetensors"))
+    return model.eval()
+
+
+def read_plan(run: Path) -> PruningPlan:
+    """The run's plan, checked."""
+    plan = serial.load_json(PruningPlan, _file(run, "plan.json"))
+    if plan.format > PLAN_FORMAT:
+        raise ModelFileError(f"{run}: was written by a newer version (plan format {plan.format}). Update compressor.")
+    return plan
+
+
+def load_program(run: Path) -> Any:
+    """The run's `model.pt2` as a callable module; runs without the class, and unpickles nothing of the user's.
+
+    Raises:
+        ModelFileError: the run has no program, or it is damaged.
+    """
+    path = _file(run, "model.pt2")
+    try:
+        return torch.export.load(path).module()
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Make the run again.") from error
+
+
+def _file(run: Path, name: str) -> Path:
+    path = run / name
+    if not path.is_file():
+        raise ModelFileError(f"{run}: is not a finished run (it has no {name}). Pass the folder given to -o.")
+    return path
