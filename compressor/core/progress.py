@@ -7,7 +7,7 @@ gets `SilentProgress`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -21,17 +21,11 @@ class Step(Protocol):
 class Progress(Protocol):
     """Receives what a run wants people to see while it works."""
 
-    def step(self, title: str, total: float | None = None) -> _StepContext:
+    def step(self, title: str, total: float | None = None) -> AbstractContextManager[Step]:
         """Opens a step; `total` None means that its length is unknown."""
 
     def note(self, sentence: str) -> None:
         """One line that people should read: a default chosen, a group set aside."""
-
-
-class _StepContext(Protocol):
-    def __enter__(self) -> Step: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentStep:
