@@ -19,16 +19,24 @@ class ExportError(Exception):
 
 
 class InvalidExportOption(ExportError):
+    """A format or option is unknown or out of range, or the inputs do not fit the module."""
+
     exit_code = 2
 
 
 class MissingRuntime(ExportError):
+    """The format exists; a package that it needs is not installed."""
+
     exit_code = 3
 
 
 class UnsupportedOperator(ExportError):
+    """The exporter or the format cannot express the model."""
+
     exit_code = 4
 
 
 class VerificationFailed(ExportError):
+    """The file and the module disagree, or the file does not load."""
+
     exit_code = 6

@@ -24,7 +24,9 @@ class ExampleInputs:
     by_keyword: bool = False
 
     @classmethod
-    def of(cls, inputs: ExampleInputs | Tensor | Sequence[Tensor] | Mapping[str, Tensor], module: nn.Module) -> ExampleInputs:
+    def of(
+        cls, inputs: ExampleInputs | Tensor | Sequence[Tensor] | Mapping[str, Tensor], module: nn.Module
+    ) -> ExampleInputs:
         """Wraps what a user passes as `example_inputs`; names come from the signature of `module.forward`."""
         if isinstance(inputs, ExampleInputs):
             return inputs
@@ -35,9 +37,11 @@ class ExampleInputs:
 
     @property
     def batch_size(self) -> int:
+        """Length of axis 0."""
         return int(self.tensors[0].shape[0])
 
     def call(self, module: nn.Module) -> Any:
+        """What the module gives for these inputs."""
         if self.by_keyword:
             return module(**dict(zip(self.names, self.tensors, strict=True)))
         return module(*self.tensors)
@@ -46,6 +50,12 @@ class ExampleInputs:
         """Moves the tensors; `dtype` touches only those that hold floating-point numbers."""
         moved = tuple(t.to(device=device, dtype=dtype if t.is_floating_point() else None) for t in self.tensors)
         return ExampleInputs(self.names, moved, self.by_keyword)
+
+    def tiled(self, batch_size: int) -> ExampleInputs:
+        """The same tensors, repeated along axis 0 (or cut) to `batch_size`."""
+        n = -(-batch_size // self.batch_size)
+        repeated = tuple(t.repeat(n, *(1,) * (t.ndim - 1))[:batch_size].clone() for t in self.tensors)
+        return ExampleInputs(self.names, repeated, self.by_keyword)
 
     def random(self, batch_size: int, seed: int) -> ExampleInputs:
         """New inputs of the same shapes and kinds: normal numbers, or integers (token ids) drawn from those seen."""

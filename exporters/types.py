@@ -45,4 +45,5 @@ class Verification:
 
     @property
     def passed(self) -> bool:
+        """Whether every comparison was made and agreed."""
         return not self.failure and bool(self.checks) and all(check.passed for check in self.checks)

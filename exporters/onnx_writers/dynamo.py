@@ -1,0 +1,34 @@
+"""ONNX from the shared torch.export program."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from exporters.onnx_writers.clean import name_batch_axis, strip_metadata
+from exporters.source import Program, Source
+
+
+def write_from_program(source: Source, program: Program, path: Path, opset: int | None) -> None:
+    """Converts `program`, whose weights are shared with the module, and saves it; past 2 GB the weights go beside it.
+
+    Raises:
+        Exception: whatever torch.onnx raises where an operator has no translation.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own notices about itself
+        converted = torch.onnx.export(
+            program.exported,
+            dynamo=True,
+            input_names=list(source.input_names),
+            output_names=list(source.output_names),
+            opset_version=opset,
+            verbose=False,
+        )
+    assert converted is not None  # dynamo=True always returns a program
+    strip_metadata(converted.model)
+    if program.dynamic_batch:
+        name_batch_axis(converted.model)
+    converted.save(path, external_data=False)  # torch still writes a second file where one cannot hold the weights

@@ -1,0 +1,66 @@
+"""ONNX by tracing, for models that torch.export or its ONNX conversion cannot handle."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from exporters.failures import first_line
+from exporters.onnx_writers.clean import BATCH
+from exporters.signature import ExampleInputs, flatten_outputs
+from exporters.source import Source
+
+
+def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[bool, str]:
+    """Traces the module; returns whether the batch is dynamic, and what the trace has frozen (empty: nothing).
+
+    Raises:
+        Exception: whatever the tracer raises where an operator has no translation.
+    """
+    dynamic = _runs(source.module, source.batched_inputs)
+    inputs = source.batched_inputs if dynamic else source.inputs
+    names = [*source.input_names, *source.output_names]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.onnx.export(
+            _Positional(source.module, inputs),
+            inputs.tensors,
+            path,
+            dynamo=False,
+            input_names=list(source.input_names),
+            output_names=list(source.output_names),
+            dynamic_axes={name: {0: BATCH} for name in names} if dynamic else None,
+            opset_version=opset,
+        )
+    frozen = [warning.message for warning in caught if warning.category.__name__ == "TracerWarning"]
+    note = (
+        f"{len(frozen)} values of the example became constants: {first_line(_exception(frozen[0]))}" if frozen else ""
+    )
+    return dynamic, note
+
+
+class _Positional(nn.Module):
+    """The module called by position with a plain tuple of outputs, which is all that the tracer understands."""
+
+    def __init__(self, module: nn.Module, inputs: ExampleInputs) -> None:
+        super().__init__()
+        self.module, self.inputs = module, inputs
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        called = ExampleInputs(self.inputs.names, tensors, self.inputs.by_keyword)
+        return tuple(flatten_outputs(called.call(self.module)))
+
+
+def _runs(module: nn.Module, inputs: ExampleInputs) -> bool:
+    try:
+        inputs.call(module)
+    except Exception:  # the answer is no, whatever the user's code raises
+        return False
+    return True
+
+
+def _exception(message: Warning | str) -> BaseException:
+    return message if isinstance(message, BaseException) else Warning(message)

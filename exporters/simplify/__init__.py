@@ -1,0 +1,1 @@
+"""Tools that make an exported file smaller without changing what it computes."""
