@@ -35,6 +35,8 @@ class Measurement:
     warmups: tuple[tuple[float, ...], ...]  # the same for the inferences that do not count
     machine: MachineFacts
     details: dict[str, str] = field(default_factory=dict)  # what the target says of itself: provider, precision, ...
+    burst_size: int = 1  # so many consecutive samples were taken back to back, then it was another file's turn
+    session: str = ""  # equal for files that were timed in alternation in the same processes
 
     @property
     def samples_s(self) -> tuple[float, ...]:

@@ -1,0 +1,1 @@
+"""How latency is measured: fresh processes, files in turns, statistics, a verdict, machine facts."""

@@ -1,0 +1,71 @@
+"""What the ONNX Runtime targets share: session options, and the file's inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.core.errors import UnsupportedModel
+from compressor.targets._inputs import InputSpec, cannot_load
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+def open_session(
+    path: Path, providers: list[Any], threads: int, config: dict[str, str]
+) -> onnxruntime.InferenceSession:
+    """A session with exactly `threads` intra-op threads.
+
+    Two sessions live in one process while two files are compared, so a session's threads stop spinning as soon as its
+    run ends: otherwise the idle session would take cores from the one that is being timed.
+
+    Raises:
+        ModelFileError: ONNX Runtime refuses the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3  # errors; its warnings are about its own optimiser
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # its exceptions have no common root of their own
+        raise cannot_load(path, "ONNX Runtime", error) from error
+
+
+def input_specs(session: onnxruntime.InferenceSession, owner: str) -> list[InputSpec]:
+    """The session's inputs; a symbolic or missing size is dynamic.
+
+    Raises:
+        UnsupportedModel: an input is not a tensor of numbers.
+    """
+    import numpy as np
+
+    specs = []
+    for value in session.get_inputs():
+        if value.type not in _DTYPES:
+            raise UnsupportedModel(
+                f"{owner}: input '{value.name}' is a {value.type}, which cannot be made up. Give it a number type."
+            )
+        shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+        specs.append(InputSpec(value.name, shape, np.dtype(_DTYPES[value.type])))
+    return specs

@@ -1,0 +1,77 @@
+"""What the OpenVINO targets share: compiling for one device, and the file's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.core.errors import UnsupportedModel
+from compressor.targets._inputs import InputSpec, cannot_load, make_arrays, resolve_shapes
+
+if TYPE_CHECKING:
+    import openvino
+
+
+def make_runner(
+    path: Path,
+    device: str,
+    properties: dict[str, Any],
+    batch_size: int,
+    shapes: Mapping[str, Sequence[int]],
+    owner: str,
+) -> Callable[[], None]:
+    """Reads, gives every input its static shape, compiles for `device` alone and checks that it runs there.
+
+    Raises:
+        ModelFileError: OpenVINO refuses the file.
+        UnsupportedModel: it was compiled for another device, or an input is not a tensor of numbers.
+        InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
+    """
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(str(path))
+    except RuntimeError as error:
+        raise cannot_load(path, "OpenVINO", error) from error
+    specs = _input_specs(model, owner)
+    sizes = resolve_shapes(specs, batch_size, shapes, owner)
+    model.reshape({i: list(sizes[spec.name]) for i, spec in enumerate(specs)})
+    try:
+        compiled = core.compile_model(model, device, properties)
+    except RuntimeError as error:
+        raise cannot_load(path, "OpenVINO", error) from error
+    running_on = compiled.get_property("EXECUTION_DEVICES")
+    if [name.partition(".")[0] for name in running_on] != [device]:
+        raise UnsupportedModel(
+            f"{owner}: OpenVINO runs {path} on {', '.join(running_on)} instead of {device}, "
+            f"whose time would be no answer. Check the {device} driver."
+        )
+    arrays = make_arrays(specs, sizes)
+    request = compiled.create_infer_request()
+    for i, spec in enumerate(specs):
+        request.set_input_tensor(i, openvino.Tensor(arrays[spec.name]))
+
+    def run() -> None:
+        # Leaves the outputs in the request, where a C++ program would read them too.
+        request.start_async()
+        request.wait()
+
+    return run
+
+
+def _input_specs(model: openvino.Model, owner: str) -> list[InputSpec]:
+    specs = []
+    for i, port in enumerate(model.inputs):
+        name = port.any_name if port.names else f"input_{i}"
+        try:
+            dtype = port.element_type.to_dtype()
+        except RuntimeError as error:
+            raise UnsupportedModel(
+                f"{owner}: input '{name}' is of type {port.element_type}, which cannot be made up. "
+                "Give it a number type."
+            ) from error
+        shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
+        specs.append(InputSpec(name, shape, dtype))
+    return specs

@@ -1,0 +1,62 @@
+"""ONNX files and OpenVINO IR in OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from compressor.targets._inputs import missing_package
+from compressor.targets._openvino import make_runner
+
+
+@dataclass(frozen=True)
+class OpenVinoCpu:
+    """OpenVINO's CPU plug-in with the latency hint, computing in float32.
+
+    Options:
+        shapes: {input name: full shape}, for files whose axes other than the batch are dynamic.
+    """
+
+    name: ClassVar[str] = "openvino:cpu"
+    accepts: ClassVar[tuple[str, ...]] = (".xml", ".onnx")
+
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def unavailable(self) -> str:
+        """Why it cannot be used here; empty if it can."""
+        return missing_package("openvino", "openvino")
+
+    def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
+        """Compiles `path` for the CPU and returns one inference on inputs made from its own description.
+
+        Raises:
+            ModelFileError: OpenVINO refuses the file.
+            UnsupportedModel: it was compiled for another device, or an input is not a tensor of numbers.
+            InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
+        """
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            # Two files are compiled in one process: pinned, they could sit on different cores and meet different load.
+            "ENABLE_CPU_PINNING": False,
+        }
+        return make_runner(path, "CPU", properties, batch_size, self.shapes, self.name)
+
+    def describe(self) -> dict[str, str]:
+        """What really runs."""
+        import openvino
+
+        return {
+            "runtime": f"openvino {openvino.__version__}",
+            "device": "CPU",
+            "precision": "f32",
+            "hint": "latency",
+            "pinning": "off",
+            "shapes": "static",
+        }
+
+
+PLUGIN = OpenVinoCpu

@@ -1,0 +1,60 @@
+"""torch.export programs in PyTorch on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from compressor.targets._inputs import missing_package
+from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+
+
+@dataclass(frozen=True)
+class TorchCpu:
+    """The exported program, operator by operator, without autograd and without a compiler.
+
+    Options:
+        shapes: {input name: full shape}, for files whose axes other than the batch are dynamic.
+    """
+
+    name: ClassVar[str] = "torch:cpu"
+    accepts: ClassVar[tuple[str, ...]] = (".pt2",)
+
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def unavailable(self) -> str:
+        """Why it cannot be used here; empty if it can."""
+        return missing_package("torch", "torch")
+
+    def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
+        """Loads `path` and returns one inference on inputs made from its own description.
+
+        `threads` is set for the whole process, as PyTorch has one pool.
+
+        Raises:
+            ModelFileError: not a .pt2 file, or it holds parts that could run code.
+            UnsupportedModel: an input is not a tensor.
+            InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
+        """
+        import torch
+
+        torch.set_num_threads(threads)
+        program = load_program(path)
+        args, kwargs = make_arguments(program, batch_size, self.shapes, self.name)
+        return eager_runner(as_callable(program), args, kwargs)
+
+    def describe(self) -> dict[str, str]:
+        """What really runs."""
+        import torch
+
+        return {
+            "runtime": f"torch {torch.__version__}",
+            "device": "CPU",
+            "precision": "as in the file",
+            "mode": "eager",
+        }
+
+
+PLUGIN = TorchCpu

@@ -1,0 +1,77 @@
+"""torch.export programs in PyTorch on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from compressor.targets._inputs import missing_package
+from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+
+
+@dataclass(frozen=True)
+class TorchCuda:
+    """The exported program on the current CUDA device, operator by operator, inputs and outputs in device memory.
+
+    Options:
+        shapes: {input name: full shape}, for files whose axes other than the batch are dynamic.
+    """
+
+    name: ClassVar[str] = "torch:cuda"
+    accepts: ClassVar[tuple[str, ...]] = (".pt2",)
+
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def unavailable(self) -> str:
+        """Why it cannot be used here; empty if it can."""
+        missing = missing_package("torch", "torch")
+        if missing:
+            return missing
+        import torch
+
+        with warnings.catch_warnings():  # a driver that is too old is a warning there, and a reason here
+            warnings.simplefilter("ignore")
+            usable = torch.cuda.is_available()
+        return "" if usable else "PyTorch sees no CUDA device."
+
+    def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
+        """Loads `path` onto the GPU and returns one inference that ends when the device has finished.
+
+        Raises:
+            ModelFileError: not a .pt2 file, or it holds parts that could run code.
+            UnsupportedModel: an input is not a tensor.
+            InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
+        """
+        import torch
+        from torch.export.passes import move_to_device_pass
+        from torch.utils import _pytree as pytree
+
+        torch.set_num_threads(threads)
+        program = load_program(path)
+        arguments = make_arguments(program, batch_size, self.shapes, self.name)
+        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("cuda"), arguments)
+        infer = eager_runner(as_callable(move_to_device_pass(program, "cuda")), args, kwargs)
+
+        def run() -> None:
+            infer()
+            torch.cuda.synchronize()
+
+        return run
+
+    def describe(self) -> dict[str, str]:
+        """What really runs."""
+        import torch
+
+        return {
+            "runtime": f"torch {torch.__version__}",
+            "device": torch.cuda.get_device_name(),
+            "precision": f"as in the file; TF32 in convolutions: {torch.backends.cudnn.allow_tf32}",
+            "mode": "eager",
+            "transfers": "not timed",
+        }
+
+
+PLUGIN = TorchCuda
