@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compressor.core.errors import OutputError
+from exporters.files import sha256_of
+
+__all__ = ["output_errors", "sha256_of", "write_atomically"]
 
 
 @contextmanager
@@ -44,12 +46,3 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 @lru_cache(maxsize=64)
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def to_json(value: Any) -> str:
-    """Indented JSON of a dataclass; floats keep all their digits."""
-    return _adapter(type(value)).dump_json(value, indent=1).decode() + "\n"
+def to_json(value: Any, kind: Any = None) -> str:
+    """Indented JSON of a dataclass, or of `kind` (list[Measurement]); floats keep all their digits."""
+    return _adapter(kind or type(value)).dump_json(value, indent=1).decode() + "\n"
 
 
 def to_plain(value: Any) -> Any:
@@ -45,11 +45,13 @@ def from_json(kind: type[T], text: str | bytes, owner: str) -> T:
     return value
 
 
-def save_json(value: Any, path: Path) -> None:
-    write_atomically(path, to_json(value))
+def save_json(value: Any, path: Path, kind: Any = None) -> None:
+    """Writes it, whole or not at all."""
+    write_atomically(path, to_json(value, kind))
 
 
 def load_json(kind: type[T], path: Path) -> T:
+    """Reads and validates; see `from_json`."""
     return from_json(kind, path.read_bytes(), str(path))
 
 

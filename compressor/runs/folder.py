@@ -6,6 +6,7 @@ same command finds the stages that were finished. `report.json` is moved last: a
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -55,6 +56,14 @@ class RunFolder:
             if not os.access(folder.work, os.W_OK):
                 raise OutputError(f"{path}: cannot be written (permission denied). Choose another folder with -o.")
             write_atomically(folder.work / "identity.json", identity)
+        return folder
+
+    @classmethod
+    def temporary(cls, path: Path) -> RunFolder:
+        """A folder of our own for a run that is not (yet) to be kept; it goes when the process ends."""
+        folder = cls(path)
+        folder.work.mkdir(parents=True)
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
         return folder
 
     def _refuse_strangers(self, force: bool, identity: str) -> None:

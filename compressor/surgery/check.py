@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from compressor.core.errors import ContractViolation
 from compressor.core.groups import ChannelGroup
+from compressor.core.plan import PruningPlan
 from compressor.graph.cost import evaluating
-from compressor.surgery.cut import cut
+from compressor.surgery.cut import cut, share_tensors
 from compressor.surgery.expand import expand
 from compressor.surgery.masking import silenced
 from exporters.signature import ExampleInputs, flatten_outputs
@@ -74,17 +76,28 @@ class Reference:
         return Difference(max_abs, max_abs / scale, effect, TOLERANCE[self.dtype], str(self.dtype).removeprefix("torch."))
 
 
+def compare_cut_with_masking(
+    model: nn.Module, inputs: ExampleInputs, groups: Sequence[ChannelGroup], plan: PruningPlan
+) -> Difference:
+    """Cuts a copy of `model` by the plan and compares it with masking.
+
+    Raises:
+        ContractViolation: they differ; the graph or the surgery is wrong, and nothing may be handed over.
+    """
+    difference = Reference(model, inputs).compare(groups, {name: group.keep for name, group in plan.groups.items()})
+    if not difference.equal:
+        raise ContractViolation(
+            f"Cutting and masking differ by {difference.max_rel:.1e} of the outputs' size (tolerance "
+            f"{difference.tolerance:.0e}). Please report the model; --ignore LAYER leaves a layer out."
+        )
+    return difference
+
+
 class ShapeChanged(Exception):
     """The cut reached the model's outputs."""
 
     def __init__(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         super().__init__(f"an output of shape {before} becomes {after}")
-
-
-def share_tensors(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares their tensors, so that cutting it costs only the smaller ones."""
-    memo: dict[int, object] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    return copy.deepcopy(model, memo)
 
 
 def _outputs(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:

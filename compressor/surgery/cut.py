@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -32,6 +33,31 @@ def cut(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Attrib
             owner._buffers[leaf] = smaller.contiguous()
     for change in attributes:
         setattr(model.get_submodule(change.layer), change.attribute, change.after)
+
+
+def cut_copy(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> nn.Module:
+    """A cut copy with tensors of its own; `model` stays whole, and no second whole copy is ever made."""
+    smaller = share_tensors(model)
+    cut(smaller, cuts, attributes)
+    shared = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+    own: dict[int, torch.Tensor] = {}
+    for module in smaller.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and id(tensor) in shared:
+                    tensors[name] = own.setdefault(id(tensor), _clone(tensor))  # type: ignore[assignment]
+    return smaller
+
+
+def share_tensors(model: nn.Module) -> nn.Module:
+    """A copy of the modules that shares their tensors, so that cutting it costs only the smaller ones."""
+    memo: dict[int, object] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    return copy.deepcopy(model, memo)
+
+
+def _clone(tensor: torch.Tensor) -> torch.Tensor:
+    fresh = tensor.detach().clone()
+    return nn.Parameter(fresh, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fresh
 
 
 def _check(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> None:

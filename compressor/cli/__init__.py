@@ -1,0 +1,1 @@
+"""Arguments in, exit code out; one small file per verb. Importing it imports no torch."""

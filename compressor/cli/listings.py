@@ -1,0 +1,55 @@
+"""compress methods, targets, formats: what there is, what it needs, and what is missing here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compressor.cli.exits import one_sentence
+
+
+@one_sentence
+def methods() -> None:
+    """How channels are chosen and accuracy is given back: what each does, what it needs, and its paper."""
+    from compressor.core.plugins import PluginFolder
+
+    for folder, title in (("compressor.methods", "Methods"), ("compressor.recovery", "Recoveries")):
+        plugins = PluginFolder(folder, title)
+        kinds = [(name, plugins.load(name)) for name in plugins.names()]
+        rows = [(name, kind.summary, ", ".join(sorted(kind.needs)) or "nothing", kind.paper) for name, kind in kinds]
+        _print(title, ("name", "does", "needs", "paper"), rows)
+
+
+@one_sentence
+def targets() -> None:
+    """Where latency can be measured, and why not where it cannot."""
+    from compressor.runs.targets import load_target, target_names
+
+    found = [(name, load_target(name)) for name in target_names()]
+    rows = [(name, " ".join(target.accepts), target.unavailable() or "available") for name, target in found]
+    _print("Targets", ("name", "reads", "here"), rows)
+
+
+@one_sentence
+def formats() -> None:
+    """Which files can be written, and what is missing for those that cannot."""
+    from exporters.discovery import available_formats
+
+    rows = [
+        (info.name, info.suffix, info.summary, "installed" if info.installed else f"missing: {', '.join(info.missing)}")
+        for info in available_formats()
+    ]
+    _print("Formats", ("name", "file", "is", "here"), rows)
+
+
+def _print(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from compressor.cli.progress import stdout_console
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, no_wrap=column == "name", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    stdout_console().print(table)

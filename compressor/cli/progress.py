@@ -1,0 +1,101 @@
+"""Bars in a terminal, plain lines elsewhere; always on standard error, so that results can be piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_S = 10.0
+
+
+def stdout_console() -> Console:
+    """For results: as wide as the terminal, 100 columns where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+
+class ConsoleProgress:
+    """Implements `compressor.core.progress.Progress` for people."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> ConsoleProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    @contextmanager
+    def step(self, title: str, total: float | None = None) -> Iterator[_Bar | _Lines]:
+        """A bar, or lines at the start, every ten seconds and at the end."""
+        started = time.monotonic()
+        if self.bars.disable:
+            lines = _Lines(self.console, title, total)
+            yield lines
+            lines.finish()
+            return
+        task = self.bars.add_task(escape(title), total=total, note="")
+        try:
+            yield _Bar(self.bars, task)
+        finally:
+            self.bars.remove_task(task)
+        seconds = time.monotonic() - started
+        if seconds >= 2:
+            self.console.print(f"[dim]{escape(title)}: {seconds:.0f} s[/dim]")
+
+    def note(self, sentence: str) -> None:
+        """One line."""
+        self.console.print(escape(sentence))
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self, n: float = 1.0, note: str = "") -> None:
+        """Moves the bar."""
+        self.bars.update(self.task, advance=n, note=escape(note))
+
+
+class _Lines:
+    def __init__(self, console: Console, title: str, total: float | None) -> None:
+        self.console, self.title, self.total = console, title, total
+        self.done, self.note = 0.0, ""
+        self.started = self.last = time.monotonic()
+        console.print(f"{escape(title)} ...")
+
+    def advance(self, n: float = 1.0, note: str = "") -> None:
+        """Counts, and says a line every ten seconds."""
+        self.done += n
+        self.note = note or self.note
+        now = time.monotonic()
+        if now - self.last >= LINE_EVERY_S:
+            self.last = now
+            share = f" {self.done / self.total:.0%}" if self.total else ""
+            self.console.print(escape(f"{self.title}:{share} {self.note}".rstrip()))
+
+    def finish(self) -> None:
+        """Says how long it took, if it took long."""
+        seconds = time.monotonic() - self.started
+        if seconds >= 2:
+            self.console.print(escape(f"{self.title}: done in {seconds:.0f} s"))

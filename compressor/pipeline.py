@@ -1,0 +1,197 @@
+"""The whole story: a trained model goes in; a smaller one comes out, exported, checked and timed.
+
+`run` tells it top to bottom, one call a stage. Stages do not know each other; only values pass between them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.core.errors import InvalidOption
+from compressor.core.groups import Coverage
+from compressor.core.options import RunOptions, options_from
+from compressor.core.progress import Progress, SilentProgress
+from compressor.data.batches import from_batches
+from compressor.data.dataset import ImageDataset
+from compressor.data.sample import sample_shape
+from compressor.loading import load_model
+from compressor.report.inspection import Inspection
+from compressor.runs.accuracy import measure_accuracy
+from compressor.runs.choose import choose, make_method
+from compressor.runs.coverage import cover
+from compressor.runs.datasets import Datasets, open_datasets
+from compressor.runs.deliver import export_and_verify, require_formats
+from compressor.runs.folder import RunFolder
+from compressor.runs.inspecting import inspection_of
+from compressor.runs.processes import is_main_process
+from compressor.runs.record import Record, Source
+from compressor.runs.recover import recover, recoveries_of
+from compressor.runs.result import CompressedModel
+from compressor.runs.saved import load_program, replay
+from compressor.runs.timing import targets_of, time_against_original
+from compressor.surgery.check import compare_cut_with_masking
+from compressor.surgery.cut import cut_copy
+from exporters.signature import ExampleInputs
+
+Inputs = ExampleInputs | Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+
+
+def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, progress: Progress) -> CompressedModel:
+    """Every stage in order. A folder that already holds some of the stages' results goes on from there.
+
+    Raises:
+        CompressionError, ExportError: the sentence says which stage, what is wrong and what to do.
+    """
+    torch.manual_seed(options.seed)
+    record = Record(source, options, progress)
+    for sentence in data.notes:
+        record.note(sentence)
+    with record.stage("coverage"):
+        record.coverage = cover(source.module, source.inputs, options.ignore, options.seed, progress)
+    with record.stage("plan"), progress.step(f"Choosing channels by {options.method}"):
+        record.plan, record.budget_met = choose(record, data, folder)
+    with record.stage("cut"):
+        small = cut_copy(source.module, record.plan.cuts, record.plan.attributes)
+    with record.stage("check"), progress.step("Checking the cut against masking"):
+        record.difference = compare_cut_with_masking(source.module, source.inputs, record.coverage.groups, record.plan)
+    measure_accuracy(record, "dense", source.module, data, folder)
+    measure_accuracy(record, "cut", small, data, folder)
+    recover(record, small, data, folder)
+    if is_main_process():
+        export_and_verify(record, small, data, folder)
+        time_against_original(record, folder)
+    return CompressedModel(small, record, folder)
+
+
+def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | None:
+    """What `compress MODEL` does: options are checked first, then the file is loaded, run and saved.
+
+    Returns:
+        The saved result; None in every process of a distributed run but the main one.
+    """
+    check_names(options)
+    source = load_source(options, progress)
+    folder = RunFolder.claim(options.output_folder, options, source.sha256)
+    data = open_datasets(options, source, progress)
+    result = run(_with_preprocessing(source, data), options, data, folder, progress)
+    if not is_main_process():
+        return None
+    result.save()
+    return result
+
+
+def inspect_file(options: RunOptions, progress: Progress) -> Inspection:
+    """What `compress inspect MODEL` does; cuts nothing."""
+    source = load_source(options, progress)
+    return inspection_of(source, cover(source.module, source.inputs, options.ignore, options.seed, progress))
+
+
+def compress(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    data: Iterable[Any] | Tensor | ImageDataset | None = None,
+    val: Iterable[Any] | Tensor | ImageDataset | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> CompressedModel:
+    """Compresses a live module; `options` are those of the command line (method="reprune", macs=0.5, export=["onnx"], ...).
+
+    Args:
+        model: left as it is.
+        example_inputs: a tensor, several, a dictionary by name, or `ExampleInputs`; axis 0 is the batch.
+        data: batches (inputs, labels), or inputs alone, ready for the model; to train and calibrate on.
+        val: the same, to measure accuracy on.
+        progress: is told of the steps.
+
+    Returns:
+        The small module (`.module`), its `.plan`, its `.report()`; `.save(folder)` writes the run folder.
+    """
+    given = {"on": ["none"], "export": ["none"], **options}
+    if data is not None:
+        given["data"] = "from Python"
+    chosen = options_from(given)
+    check_names(chosen)
+    inputs = ExampleInputs.of(example_inputs, model)
+    was_training = {module: module.training for module in model.modules()}
+    try:
+        source = Source(model.eval(), inputs, type(model).__name__, "example_inputs")
+        datasets = Datasets(_dataset(data, "data"), _dataset(val, "val"))
+        folder = RunFolder.temporary(Path(mkdtemp(prefix="compressor-")))
+        return run(source, chosen, datasets, folder, progress or SilentProgress())
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+
+
+def inspect(model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = ()) -> Coverage:
+    """Groups and coverage of a live module; cuts nothing."""
+    return cover(model, ExampleInputs.of(example_inputs, model), ignore)
+
+
+def load(run_folder: str | os.PathLike[str], model: nn.Module | None = None) -> Any:
+    """A saved run's small model: replayed on `model`, a fresh instance of its class, or without the class from model.pt2.
+
+    Raises:
+        ModelFileError: the folder is not a run, or damaged.
+        WeightsMismatch: `model` is not a fresh instance of the class that was compressed.
+    """
+    return load_program(Path(run_folder)) if model is None else replay(Path(run_folder), model)
+
+
+def load_source(options: RunOptions, progress: Progress) -> Source:
+    """The model file as the pipeline takes it."""
+    with progress.step(f"Loading {Path(options.model).name}"):
+        loaded = load_model(
+            options.model,
+            arch=options.arch or None,
+            arch_args=options.arch_args,
+            allow=options.allow,
+            trust=options.trust,
+            inputs=options.input,
+            data_sample_shape=_sample_shape(options),
+            note=progress.note,
+        )
+    progress.note(str(loaded))
+    preprocessing = {name: _numbers(value) for name, value in loaded.preprocessing.items()}
+    known = {name: numbers for name, numbers in preprocessing.items() if numbers}
+    return Source(loaded.module, loaded.inputs, options.model, loaded.inputs_from, loaded.source_sha256, known)
+
+
+def check_names(options: RunOptions) -> None:
+    """Every plug-in that was named exists and its options fit, before any work is done."""
+    make_method(options.method, options.method_options)
+    require_formats(options.formats)
+    targets_of(options)
+    recoveries_of(options)
+
+
+def _sample_shape(options: RunOptions) -> tuple[int, int, int] | None:
+    path = options.data or options.val
+    shape = sample_shape(path) if path and not options.input else None
+    return (shape[0], options.size, options.size) if shape and options.size else shape
+
+
+def _with_preprocessing(source: Source, data: Datasets) -> Source:
+    facts = data.preprocessing or source.preprocessing
+    return Source(source.module, source.inputs, source.name, source.inputs_from, source.sha256, facts)
+
+
+def _numbers(value: object) -> list[float]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return [float(item) for item in items if isinstance(item, (int, float)) and not isinstance(item, bool)]
+
+
+def _dataset(given: Iterable[Any] | Tensor | ImageDataset | None, name: str) -> ImageDataset | None:
+    if given is None or isinstance(given, ImageDataset):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        raise InvalidOption("compress", name, "batches", str(given), "Open files with compressor.open_dataset(path, ...).")
+    return from_batches(given, name=name)

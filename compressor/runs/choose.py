@@ -1,0 +1,149 @@
+"""The stage that decides which channels stay, and writes it down as a plan."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.core.errors import DataError, InvalidOption
+from compressor.core.plan import GroupPlan, PruningPlan
+from compressor.core.plugins import PluginFolder
+from compressor.core.protocols import MethodContext
+from compressor.graph.cost import CostModel
+from compressor.planning.budget import Budget
+from compressor.planning.planner import decide
+from compressor.runs.datasets import Datasets
+from compressor.runs.folder import RunFolder
+from compressor.runs.record import Record
+from compressor.surgery.expand import expand
+from exporters.signature import flatten_outputs
+
+METHODS = PluginFolder("compressor.methods", "pruning method")
+SCORING_BATCHES, SCORING_BATCH_SIZE = 16, 32  # for criteria that look at data
+PACKAGES = ("compressor", "torch", "torch-pruning", "numpy")
+
+
+def choose(record: Record, data: Datasets, folder: RunFolder) -> tuple[PruningPlan, bool]:
+    """The plan, and whether it meets the budget; read back if the run was interrupted after it.
+
+    Raises:
+        UnknownPlugin, InvalidOption: the method or one of its options.
+        DataError: the method needs data or labels and there are none.
+    """
+    decided = folder.remember("chosen", Chosen, lambda: _decide(record, data))
+    for sentence in decided.plan.notes:
+        record.note(sentence)
+    return decided.plan, decided.met
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What the folder remembers of this stage."""
+
+    plan: PruningPlan
+    met: bool
+
+
+def make_method(name: str, options: Sequence[str]) -> Any:
+    """The method's plug-in with its options set.
+
+    Raises:
+        UnknownPlugin: no such method; the nearest is suggested.
+        InvalidOption: the method has no such option.
+    """
+    kind = METHODS.load(name)
+    known = {field.name for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for text in options:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise InvalidOption(name, "--method-option", f"one of {', '.join(sorted(known)) or 'none (it has no options)'}", key)
+        values[key] = _literal(value)
+    return kind(**values)
+
+
+def _decide(record: Record, data: Datasets) -> Chosen:
+    options, coverage, source = record.options, record.coverage, record.source
+    if coverage is None:
+        raise RuntimeError("coverage comes before the plan")
+    method = make_method(options.method, options.method_options)
+    unit, value = options.budget
+    allocation = options.allocation or "local"
+    decision = decide(
+        coverage.groups,
+        coverage.cost,
+        method,
+        _context(record, data, method),
+        Budget(unit, value),  # type: ignore[arg-type]  # RunOptions.budget names one of the three
+        allocation,
+        options.round_to,
+    )
+    cuts, attributes = expand(coverage.groups, decision.keep, source.module)
+    sizes = {group.name: group.n_channels for group in coverage.groups}
+    macs, params = CostModel(coverage.cost, coverage.groups).predict({name: len(keep) for name, keep in decision.keep.items()})
+    plan = PruningPlan(
+        method=options.method,
+        method_options=dataclasses.asdict(method),
+        allocation=allocation,
+        budget={unit: value},
+        round_to=options.round_to,
+        seed=options.seed,
+        groups={name: GroupPlan(sizes[name], keep) for name, keep in decision.keep.items()},
+        cuts=cuts,
+        attributes=attributes,
+        macs=(coverage.cost.macs, round(macs)),
+        params=(coverage.cost.params, round(params)),
+        source_sha256=source.sha256,
+        versions={package: _version(package) for package in PACKAGES},
+        preprocessing=source.preprocessing,
+        notes=decision.notes,
+    )
+    return Chosen(plan, decision.met)
+
+
+def _context(record: Record, data: Datasets, method: Any) -> MethodContext:
+    if not method.needs & {"data", "labels"}:
+        return MethodContext(record.source.module, record.options.seed)
+    if data.train is None:
+        raise DataError(f"method '{record.options.method}' needs data, but none was given. Add --data FOLDER, or choose --method l1.")
+    if "labels" in method.needs:
+        data.train.require_labels(f"method '{record.options.method}'")
+    return MethodContext(record.source.module, record.options.seed, _Batches(data, record.options.seed), _cross_entropy)
+
+
+class _Batches:
+    """The same few batches each time they are read."""
+
+    def __init__(self, data: Datasets, seed: int) -> None:
+        self.train = data.train
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        self.order = order[: SCORING_BATCHES * SCORING_BATCH_SIZE].tolist()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.order), SCORING_BATCH_SIZE):
+            pixels, labels = self.train.batch(self.order[start : start + SCORING_BATCH_SIZE])
+            yield self.train.prepare(pixels), labels
+
+
+def _cross_entropy(output: Any, labels: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(flatten_outputs(output)[0], labels)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,60 @@
+"""The pre-flight: what may be pruned, what may not and why, found before anything is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from compressor.core.errors import NothingPrunable, UnsupportedModel
+from compressor.core.groups import BlockedGroup, Coverage, ModelCost
+from compressor.core.progress import Progress, SilentProgress
+from compressor.graph.cost import group_macs, measure_cost, prunable_share
+from compressor.graph.engine import find_groups
+from compressor.surgery.trial import try_groups
+from exporters.signature import ExampleInputs
+
+WARN_BELOW = 0.20
+
+
+def cover(
+    model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = (), seed: int = 0, progress: Progress | None = None
+) -> Coverage:
+    """Groups that may lose channels, each tried on a copy, and the rest with its reason.
+
+    Raises:
+        UnsupportedModel: no convolution or linear layer, or the model cannot be traced.
+        NothingPrunable: no group is left; the sentence holds the reasons.
+    """
+    listener = progress or SilentProgress()
+    if not any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules()):
+        kinds = sorted({type(m).__name__ for m in model.modules() if not any(m.children())})
+        raise UnsupportedModel(
+            f"The model has no convolution or linear layer, so it has no channels to prune (it holds {', '.join(kinds[:5])})."
+        )
+    with listener.step("Following the channels"):
+        cost = measure_cost(model, inputs)
+        candidates, blocked = find_groups(model, inputs, ignore)
+    groups, broken = try_groups(model, candidates, inputs, seed, listener)
+    found = [_with_macs(group, cost) for group in [*blocked, *broken]]
+    if not groups:
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in found[:3])
+        raise NothingPrunable(f"Nothing can be pruned. {reasons or 'The graph holds no group of channels.'}")
+    coverage = Coverage(tuple(groups), tuple(found), cost, prunable_share(groups, cost), group_macs(groups, cost))
+    if coverage.prunable_macs_share < WARN_BELOW:
+        listener.note(f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why.")
+    return coverage
+
+
+def _with_macs(group: BlockedGroup, cost: ModelCost) -> BlockedGroup:
+    names = {f"{layer}.weight" for layer in group.layers}
+    macs = 0.0
+    for weight in cost.weights:
+        if weight.tensor in names:
+            numel = 1
+            for size in weight.shape:
+                numel *= size
+            macs += weight.macs_per_element * numel
+    return replace(group, macs=round(macs))

@@ -1,0 +1,85 @@
+"""What a run has found out so far; each stage adds to it, and the report is made from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from compressor.core.groups import Coverage
+from compressor.core.measurement import Comparison, Measurement
+from compressor.core.options import RunOptions
+from compressor.core.plan import PruningPlan
+from compressor.core.progress import Progress
+from compressor.report.schema import AccuracyRow, StageRow
+from compressor.surgery.check import Difference
+from exporters.signature import ExampleInputs
+from exporters.types import ExportedFile, Verification
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that came in."""
+
+    module: nn.Module
+    inputs: ExampleInputs
+    name: str  # as the user named it
+    inputs_from: str
+    sha256: str = ""  # of the file; empty for a live module
+    preprocessing: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One target: measurements of original and compressed file and what they say, or why there are none."""
+
+    target: str
+    unavailable: str = ""
+    base: Measurement | None = None
+    compressed: Measurement | None = None
+    comparison: Comparison | None = None
+
+
+@dataclass
+class Record:
+    """Grows while the run works. Everything in it was done or measured; nothing is a prediction."""
+
+    source: Source
+    options: RunOptions
+    progress: Progress
+    coverage: Coverage | None = None
+    plan: PruningPlan | None = None
+    budget_met: bool = True
+    difference: Difference | None = None
+    accuracy: list[AccuracyRow] = field(default_factory=list)
+    stages: list[StageRow] = field(default_factory=list)
+    files: list[ExportedFile] = field(default_factory=list)
+    base_files: list[ExportedFile] = field(default_factory=list)
+    verifications: list[Verification] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        """Where training and evaluation run."""
+        if self.options.device != "auto":
+            return self.options.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, float | int | str]]:
+        """Times a stage; what it puts into the dictionary stands in the report."""
+        facts: dict[str, float | int | str] = {}
+        start = time.perf_counter()
+        yield facts
+        self.stages.append(StageRow(name, time.perf_counter() - start, facts))
+
+    def note(self, sentence: str) -> None:
+        """Tells people now, and again in the report."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            self.progress.note(sentence)

@@ -1,0 +1,98 @@
+"""The stage that gives accuracy back: recoveries in order, each measured, each kept so that a killed run goes on after it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compressor.core.errors import DataError, InvalidOption
+from compressor.core.options import RunOptions
+from compressor.core.plugins import PluginFolder
+from compressor.core.protocols import RecoveryContext
+from compressor.report.schema import StageRow
+from compressor.runs.accuracy import measure_accuracy
+from compressor.runs.datasets import Datasets
+from compressor.runs.folder import RunFolder
+from compressor.runs.processes import is_main_process
+from compressor.runs.record import Record
+from compressor.runs.saved import load_weights, save_weights
+
+RECOVERIES = PluginFolder("compressor.recovery", "recovery")
+
+
+def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder) -> None:
+    """Runs the recoveries that were asked for, or that the data allows; changes `small` in place.
+
+    Raises:
+        UnknownPlugin: no such recovery.
+        DataError: one that was asked for needs data or labels and there are none.
+    """
+    for i, name in enumerate(recoveries_of(record.options)):
+        plugin = _make(name, record.options)
+        _check_needs(name, plugin, data)
+        done = folder.work / f"recovered-{i}-{name}.safetensors"
+        if done.exists():
+            load_weights(small, done)
+            record.stages.append(folder.remember(f"recovered-{i}-{name}", StageRow, lambda: StageRow("", 0.0)))
+        else:
+            with record.stage(name) as facts:
+                facts.update(plugin.apply(_context(record, small, data, folder.work / f"checkpoints-{i}-{name}"), record.progress))
+            if is_main_process():
+                folder.remember(f"recovered-{i}-{name}", StageRow, lambda: record.stages[-1])
+                partial = done.with_suffix(".partial")
+                save_weights(small, partial)
+                partial.replace(done)
+        measure_accuracy(record, name, small, data, folder)
+
+
+def recoveries_of(options: RunOptions) -> tuple[str, ...]:
+    """Names in order: as typed, else batch-norm re-estimation where there are images; then fine-tuning.
+
+    Raises:
+        UnknownPlugin: no recovery has that name.
+        InvalidOption: fine-tuning without a number of epochs.
+    """
+    if "none" in options.recover:
+        return ()
+    chosen = options.recover or (("bn_reestimate",) if options.data else ())
+    if options.finetune_epochs and "finetune" not in chosen:
+        chosen = (*chosen, "finetune")
+    if "finetune" in chosen and not options.finetune_epochs:
+        raise InvalidOption("compress", "--finetune-epochs", "at least 1 where finetune is asked for", 0)
+    for name in chosen:
+        RECOVERIES.load(name)
+    return chosen
+
+
+def _make(name: str, options: RunOptions) -> Any:
+    kind = RECOVERIES.load(name)
+    offered = {"epochs": options.finetune_epochs, "lr": options.lr, "batch_size": options.train_batch_size}
+    values: dict[str, Any] = {}
+    if name == "finetune":
+        values = {key: value for key, value in offered.items() if value}
+        values["distill"] = options.distill
+        values["flip"] = options.flip
+    known = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{key: value for key, value in values.items() if key in known})
+
+
+def _check_needs(name: str, plugin: Any, data: Datasets) -> None:
+    if "data" in plugin.needs and data.train is None:
+        raise DataError(f"recovery '{name}' needs images, but none were given. Add --data FOLDER, or leave it out of --recover.")
+    if "labels" in plugin.needs and data.train is not None:
+        data.train.require_labels(f"recovery '{name}'")
+
+
+def _context(record: Record, small: nn.Module, data: Datasets, checkpoints: Path) -> RecoveryContext:
+    return RecoveryContext(
+        model=small,
+        original=record.source.module,
+        train=data.train,
+        val=data.val,
+        device=record.device,
+        seed=record.options.seed,
+        checkpoints=checkpoints,
+    )

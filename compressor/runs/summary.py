@@ -1,0 +1,166 @@
+"""From a run's record to its report."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Sequence
+
+from torch import nn
+
+from compressor._version import __version__
+from compressor.core.groups import Coverage, Role
+from compressor.core.measurement import Measurement
+from compressor.core.options import changed, flag
+from compressor.core.plan import PruningPlan
+from compressor.profiling.machine import machine_facts
+from compressor.profiling.statistics import latency_stats
+from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
+from compressor.runs.record import Record, Timing
+
+DONE, DISAGREES, BUDGET_NOT_MET = 0, 6, 7
+MAX_PLOTTED_SAMPLES = 400
+
+
+def summarise(record: Record, small: nn.Module) -> Report:
+    """Everything that a pipeline or a person reads of a run."""
+    plan, coverage, source = record.plan, record.coverage, record.source
+    if plan is None or coverage is None:
+        raise RuntimeError("a report needs a finished plan")
+    return Report(
+        model=source.name,
+        source_sha256=source.sha256,
+        command=command_of(record),
+        method=plan.method,
+        budget=plan.budget,
+        budget_met=record.budget_met,
+        exit_code=exit_code(record),
+        macs=Count(*plan.macs),
+        params=Count(*plan.params),
+        weight_bytes=Count(weight_bytes(source.module), weight_bytes(small)),
+        prunable_macs_share=coverage.prunable_macs_share,
+        inputs={name: tuple(t.shape) for name, t in zip(source.inputs.names, source.inputs.tensors, strict=True)},
+        inputs_from=source.inputs_from,
+        accuracy=tuple(record.accuracy),
+        stages=tuple(record.stages),
+        groups=group_rows(coverage, plan),
+        widths=_widths(coverage, plan, source.module),
+        cut_check=_cut_check(record),
+        files=_files(record),
+        parity=_parity(record),
+        latency=tuple(_latency(timing) for timing in record.timings),
+        machine=machine_facts(),
+        notes=tuple(record.notes),
+        options=dict(changed(record.options)),
+        preprocessing=dict(source.preprocessing),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        compressor_version=__version__,
+    )
+
+
+def exit_code(record: Record) -> int:
+    """0, or why a pipeline should stop although everything was written."""
+    if not all(outcome.passed for outcome in record.verifications):
+        return DISAGREES
+    return DONE if record.budget_met else BUDGET_NOT_MET
+
+
+def command_of(record: Record) -> str:
+    """The command line that makes this run again; empty for a model that was given from Python."""
+    if not record.options.model:
+        return ""
+    words = ["compress"]
+    repeated = {"arch_args", "allow", "input", "ignore", "method_options"}
+    for name, value in changed(record.options).items():
+        spelled = "--method-option" if name == "method_options" else flag(name)
+        if name == "model":
+            continue
+        if value is True:
+            words.append(spelled)
+        elif name in repeated:
+            words += [word for item in value for word in (spelled, str(item))]
+        else:
+            words += [spelled, ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)]
+    words += ["-o", str(record.options.output_folder), record.options.model]
+    return shlex.join(words)
+
+
+def group_rows(coverage: Coverage, plan: PruningPlan | None = None) -> tuple[GroupRow, ...]:
+    """Coverage as rows: what may leave first, then what may not and why."""
+    total = coverage.cost.macs or 1
+    rows = []
+    for group in coverage.groups:
+        planned = plan.groups.get(group.name) if plan else None
+        n_kept = len(planned.keep) if planned else group.n_channels
+        share = coverage.group_macs[group.name] / total
+        rows.append(GroupRow(group.name, group.n_channels, n_kept, share, len(group.members)))
+    rows += [GroupRow(b.name, b.n_channels, b.n_channels, b.macs / total, len(b.layers), b.reason) for b in coverage.blocked]
+    return tuple(rows)
+
+
+def _widths(coverage: Coverage, plan: PruningPlan, model: nn.Module) -> tuple[WidthRow, ...]:
+    kinds = {m.layer: m.kind for g in coverage.groups for m in g.members if m.role is not Role.CONSUMER}
+    order = {name: i for i, (name, _) in enumerate(model.named_modules())}
+    rows = [
+        WidthRow(change.layer, kinds.get(change.layer, ""), change.before, change.after)
+        for change in plan.attributes
+        if change.attribute in ("out_channels", "out_features", "embedding_dim")
+        and isinstance(change.before, int) and isinstance(change.after, int)
+    ]
+    return tuple(sorted(rows, key=lambda row: order[row.layer]))
+
+
+def _cut_check(record: Record) -> CutCheck | None:
+    found = record.difference
+    return CutCheck(found.max_abs, found.max_rel, found.tolerance, found.dtype) if found else None
+
+
+def _files(record: Record) -> tuple[FileRow, ...]:
+    base = {file.format: file.n_bytes for file in record.base_files}
+    return tuple(
+        FileRow(f.path.name, f.format, f.n_bytes, base.get(f.format, 0), f.sha256, f.details) for f in record.files
+    )
+
+
+def _parity(record: Record) -> tuple[ParityRow, ...]:
+    rows = []
+    for outcome in record.verifications:
+        name = outcome.path.name
+        rows += [
+            ParityRow(name, outcome.format, c.batch_size, c.inputs, c.max_abs_error, c.max_rel_error, c.passed)
+            for c in outcome.checks
+        ]
+        if outcome.failure:
+            rows.append(ParityRow(name, outcome.format, 0, outcome.failure, float("inf"), float("inf"), passed=False))
+    return tuple(rows)
+
+
+def _latency(timing: Timing) -> LatencyRow:
+    if timing.base is None or timing.compressed is None or timing.comparison is None:
+        return LatencyRow(timing.target, unavailable=timing.unavailable)
+    found = timing.comparison
+    return LatencyRow(
+        target=timing.target,
+        batch_size=timing.base.batch_size,
+        threads=timing.base.threads,
+        base=latency_stats(timing.base.samples_s),
+        compressed=latency_stats(timing.compressed.samples_s),
+        ratio=found.ratio,
+        interval=found.interval,
+        verdict=found.verdict,
+        base_samples_ms=_thinned(timing.base),
+        compressed_samples_ms=_thinned(timing.compressed),
+        details=timing.compressed.details,
+        warnings=found.warnings,
+    )
+
+
+def _thinned(measurement: Measurement) -> tuple[float, ...]:
+    samples: Sequence[float] = measurement.samples_s
+    stride = max(1, -(-len(samples) // MAX_PLOTTED_SAMPLES))
+    return tuple(sample * 1000 for sample in samples[::stride])
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
