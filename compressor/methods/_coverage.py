@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+# The residual stream of a large network has millions of kernels: half the width is half the memory.
+Integers = NDArray[np.int32]
 
 
 def greedy_cover(
@@ -37,9 +38,8 @@ def greedy_cover(
     [0, 2]
     """
     channel, cluster = _pairs(memberships)
-    by_channel, channel_start = _index(channel, n_channels)
-    by_cluster, cluster_start = _index(cluster, int(cluster.max(initial=-1)) + 1)
-    clusters_of, members = cluster[by_channel], channel[by_cluster]
+    clusters_of, channel_start = _runs(channel, cluster, n_channels)
+    members, cluster_start = _runs(cluster, channel, int(cluster.max(initial=-1)) + 1)
     gain = np.bincount(channel, minlength=n_channels)
     covered = np.zeros(len(cluster_start) - 1, dtype=bool)
     taken: list[int] = []
@@ -58,20 +58,21 @@ def greedy_cover(
 
 def _pairs(memberships: Sequence[tuple[Integers, Integers]]) -> tuple[Integers, Integers]:
     """One (channel, cluster) pair per kernel; cluster numbers are made distinct between columns and layers."""
-    channels, clusters, offset = [], [], 0
+    channels, clusters, offset = [], [], np.int32(0)
     for made, labels in memberships:
-        counts = labels.max(axis=0) + 1  # (n_columns,)
-        clusters.append((labels + offset + counts.cumsum() - counts).ravel())
+        last = (labels.max(axis=0) + 1).cumsum(dtype=np.int32)  # (n_columns,): clusters up to and with each column
+        first = np.concatenate([[offset], offset + last[:-1]]).astype(np.int32)  # (n_columns,)
+        clusters.append((labels + first).ravel())
         channels.append(np.repeat(made, labels.shape[1]))
-        offset += int(counts.sum())
+        offset += last[-1]
     return np.concatenate(channels), np.concatenate(clusters)
 
 
-def _index(key: Integers, n: int) -> tuple[Integers, Integers]:
-    """An order that sorts by `key`, and where each key's run begins: (len(key),), (n + 1,)."""
-    start = np.zeros(n + 1, dtype=np.int64)
+def _runs(key: Integers, value: Integers, n: int) -> tuple[Integers, Integers]:
+    """`value` sorted by `key`, and where the run of each key begins: (len(key),), (n + 1,)."""
+    start = np.zeros(n + 1, dtype=np.int32)
     start[1:] = np.bincount(key, minlength=n).cumsum()
-    return key.argsort(kind="stable"), start
+    return value[key.argsort(kind="stable")], start
 
 
 def _gather(values: Integers, begin: Integers, end: Integers) -> Integers:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
+Labels = NDArray[np.int32]
 
 # How many numbers the scalar clustering works on at a time: its temporaries then fit into a processor's cache.
 CHUNK = 1 << 17
@@ -32,12 +32,12 @@ def shared_height_labels(kernels: Floats, n_merges: int) -> Labels:
     """
     n, n_columns, d = kernels.shape
     if n_merges == 0:  # nothing has to go, so nothing stands for anything else
-        return np.repeat(np.arange(n)[:, None], n_columns, axis=1)
+        return np.repeat(np.arange(n, dtype=np.int32)[:, None], n_columns, axis=1)
     if d == 1:
         return _scalar_labels(kernels[:, :, 0].T, n_merges)
     trees = [linkage(kernels[:, column], "ward") for column in range(n_columns)]  # each (n - 1, 4), heights sqrt(2 I)
     height = max(tree[n_merges - 1, 2] for tree in trees)
-    return np.stack([fcluster(tree, height, "distance").astype(np.int64) - 1 for tree in trees], axis=1)
+    return np.stack([fcluster(tree, height, "distance").astype(np.int32) - 1 for tree in trees], axis=1)
 
 
 def _scalar_labels(points: Floats, n_merges: int) -> Labels:
@@ -45,8 +45,8 @@ def _scalar_labels(points: Floats, n_merges: int) -> Labels:
     order = points.argsort(axis=1, kind="stable")  # (n_columns, n)
     gaps = scalar_ward_costs(np.take_along_axis(points, order, axis=1))  # (n_columns, n - 1)
     height = np.partition(gaps, n_merges - 1, axis=1)[:, n_merges - 1].max()
-    labels = np.zeros_like(order)
-    np.put_along_axis(labels, order[:, 1:], (gaps > height).cumsum(axis=1), axis=1)
+    labels = np.zeros(order.shape, dtype=np.int32)
+    np.put_along_axis(labels, order[:, 1:], (gaps > height).cumsum(axis=1, dtype=np.int32), axis=1)
     return np.ascontiguousarray(labels.T)
 
 
@@ -82,7 +82,7 @@ def _costs_of_chunk(ordered: Floats) -> Floats:
     closed_at = np.full(
         ordered.size, np.inf
     )  # cost at which the gap behind each point closes; never behind a row's end
-    mean, size = ordered.ravel(), np.ones(ordered.size)
+    mean, size = ordered.flatten(), np.ones(ordered.size)
     gap = np.arange(ordered.size)  # the gap behind each cluster, by its last point
     while True:
         total = size[:-1] + size[1:]

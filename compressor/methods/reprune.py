@@ -118,7 +118,7 @@ def _clusters(filters: Filters, n_channels: int, n_keep: int) -> tuple[Integers,
     n_made, n_positions, n_inputs = filters.values.shape[:3]
     kernels = filters.values.reshape(n_made, n_positions * n_inputs, -1)  # (n_made, n_positions * C_in, kH * kW)
     n_merges = -(-n_made * (n_channels - n_keep) // n_channels)  # ceil(s * n_made)
-    return filters.channels.numpy(), shared_height_labels(kernels.numpy(), min(n_merges, n_made - 1))
+    return filters.channels.int().numpy(), shared_height_labels(kernels.numpy(), min(n_merges, n_made - 1))
 
 
 PLUGIN = RePrune

@@ -18,7 +18,8 @@ from compressor.methods._weights import norm_axes, score_groups
 
 def position_sums(weight: Tensor, gradient: Tensor, axis: int) -> Tensor:
     """Sum of gradient times weight over all axes but `axis`: (size of `axis`,)."""
-    return (weight * gradient).movedim(axis, 0).flatten(1).sum(1)
+    size = weight.shape[axis]
+    return (weight * gradient).movedim(axis, 0).reshape(size, -1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -79,23 +80,19 @@ class TaylorLoss:
 
     def scores(self, groups: Sequence[ChannelGroup], context: MethodContext) -> Mapping[str, Tensor]:
         """{group name: mean squared gate gradients (n_channels,)}."""
+        if context.batches is None:
+            raise DataError("taylor: labelled batches are needed, but there are none. Give --data with labels.")
         parameters = dict(context.model.named_parameters(remove_duplicate=False))
         axes = {group.name: self._axes(context.model, group, parameters) for group in groups}
-        names = list(dict.fromkeys(axis.tensor for found in axes.values() for axis in found))
+        used = {axis.tensor: parameters[axis.tensor] for found in axes.values() for axis in found}
         totals = {group.name: torch.zeros(group.n_channels, dtype=torch.float64) for group in groups}
         n_batches = 0
-        for gradients in _gradients(context, {name: parameters[name] for name in names}):
-            n_batches += 1
-            for name, total in totals.items():
-                gate = torch.zeros_like(total)  # (n_channels,)
-                for axis in axes[name]:
-                    sums = (
-                        position_sums(parameters[axis.tensor].detach(), gradients[axis.tensor], axis.axis)
-                        .double()
-                        .cpu()
-                    )
-                    gate.index_add_(0, torch.tensor(axis.channel), sums[torch.tensor(axis.position)])
-                total += gate.square()
+        with _as_found(context.model, used.values(), context.seed):
+            for inputs, labels in context.batches:
+                gradients = _gradients(context, used, inputs, labels, n_batches)
+                for name, total in totals.items():
+                    total += _gate_gradients(axes[name], used, gradients, len(total)).square()
+                n_batches += 1
         if not n_batches:
             raise DataError("taylor: at least one labelled batch is needed, but the data holds none. Check --data.")
         return score_groups([g for g in groups if axes[g.name]], lambda group: totals[group.name] / n_batches)
@@ -106,35 +103,42 @@ class TaylorLoss:
         return [axis for axis in dict.fromkeys(norms or filters) if axis.tensor in parameters and axis.channel]
 
 
-def _gradients(context: MethodContext, parameters: Mapping[str, nn.Parameter]) -> Iterator[dict[str, Tensor]]:
-    """The loss's gradient of each batch. `.grad`, modes, buffers and the random state stay as they were."""
-    if context.batches is None:
-        raise DataError("taylor: labelled batches are needed, but there are none. Give --data with labels.")
+def _gradients(
+    context: MethodContext, parameters: Mapping[str, nn.Parameter], inputs: Tensor, labels: Tensor, batch: int
+) -> dict[str, Tensor]:
+    """The derivative of one batch's loss with respect to each of `parameters`; `.grad` is not touched."""
+    device = next(context.model.parameters()).device
     loss_of = context.loss or nn.functional.cross_entropy
-    device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
-    with _as_found(context.model, parameters.values(), device):
-        torch.manual_seed(context.seed)  # a model may draw numbers in evaluation mode too
-        for index, (inputs, labels) in enumerate(context.batches):
-            loss = loss_of(context.model(inputs.to(device)), labels.to(device))
-            if not bool(loss.isfinite()):
-                raise DataError(
-                    f"taylor: the loss must be a finite number, but on batch {index} it is {loss.item()}. "
-                    "Check the labels and the normalisation of the inputs."
-                )
-            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            yield {
-                name: torch.zeros_like(parameter) if gradient is None else gradient
-                for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
-            }
+    loss = loss_of(context.model(inputs.to(device)), labels.to(device))
+    if not bool(loss.isfinite()):
+        raise DataError(
+            f"taylor: the loss must be a finite number, but on batch {batch} it is {loss.item()}. "
+            "Check the labels and the normalisation of the inputs."
+        )
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
+
+
+def _gate_gradients(
+    axes: Sequence[TensorAxis], weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], n_channels: int
+) -> Tensor:
+    """Sum of gradient times weight over everything that makes each channel: (n_channels,)."""
+    gate = torch.zeros(n_channels, dtype=torch.float64)
+    for axis in axes:
+        sums = position_sums(weights[axis.tensor].detach(), gradients[axis.tensor], axis.axis).double().cpu()
+        gate.index_add_(0, torch.tensor(axis.channel), sums[torch.tensor(axis.position)])
+    return gate
 
 
 @contextmanager
-def _as_found(model: nn.Module, parameters: Iterable[nn.Parameter], device: torch.device) -> Iterator[None]:
-    """Evaluation mode with gradients for `parameters`; everything is put back afterwards."""
+def _as_found(model: nn.Module, parameters: Iterable[nn.Parameter], seed: int) -> Iterator[None]:
+    """Evaluation mode with gradients for `parameters`; modes, buffers and random state are put back afterwards."""
     modes = {module: module.training for module in model.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # some layers write them in evaluation mode too
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(list(devices)), torch.enable_grad():
+        torch.manual_seed(seed)  # a model may draw numbers in evaluation mode too
         model.eval()
         try:
             for parameter in frozen:
