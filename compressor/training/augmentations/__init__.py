@@ -1,0 +1,1 @@
+"""How training images are varied: one file per augmentation, each a batched tensor operation."""
