@@ -24,7 +24,7 @@ import torch
 import torch._weights_only_unpickler
 from torch import nn
 
-from compressor.core.errors import InvalidOption, RefusedPickle
+from compressor.core.errors import InvalidOption, ModelFileError, RefusedPickle
 from compressor.loading.import_path import working_folder_importable
 from compressor.loading.pickle_audit import PickleUse
 
@@ -150,7 +150,13 @@ def _checked_prefix(prefix: str) -> str:
 
 
 def _defined(module: str, name: str) -> Any:
-    """The class or function `name` that `module` itself defines; None if there is none. Imported names do not count."""
+    """The class or function `name` that `module` itself defines; None if there is none.
+
+    Names that the module merely imported do not count, so `torchvision.utils.os.system` leads nowhere.
+
+    Raises:
+        ModelFileError: the module exists, and importing it fails.
+    """
     if not name.isidentifier() or module.rpartition(".")[2] == "__main__":
         return None
     try:
@@ -161,6 +167,10 @@ def _defined(module: str, name: str) -> Any:
             value = vars(importlib.import_module(module)).get(name)
     except ImportError:
         return None
+    except Exception as error:  # the package is somebody else's code
+        raise ModelFileError(
+            f"loading: importing '{module}' raised {type(error).__name__}: {error}. Mend it first."
+        ) from error
     if not inspect.isclass(value) and not inspect.isroutine(value):
         return None
     return value if value.__module__ == module and value.__qualname__ == name else None

@@ -37,12 +37,13 @@ def parse_arch_args(texts: Sequence[str]) -> dict[str, object]:
 
 
 def _pieces(text: str) -> list[tuple[str, object]]:
+    source = f"f({text})"
     try:
-        call = ast.parse(f"f({text})", mode="eval").body
+        call = ast.parse(source, mode="eval").body
     except SyntaxError:
         call = None
     if isinstance(call, ast.Call) and not call.args and call.keywords and all(item.arg for item in call.keywords):
-        return [(str(item.arg), _literal(ast.unparse(item.value))) for item in call.keywords]
+        return [(str(item.arg), _literal(ast.get_source_segment(source, item.value) or "")) for item in call.keywords]
     name, separator, value = text.partition("=")
     if not separator or not name.strip().isidentifier():
         raise InvalidOption("loading", "--arch-args", "NAME=VALUE, as in num_classes=10", text)

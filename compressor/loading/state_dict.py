@@ -93,9 +93,18 @@ def put_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, arch:
     if prefix:
         note(f"The weights' names begin with '{prefix}', which was taken off.")
     chosen = OrderedDict((name, tensor) for name, tensor in fitting.items() if name in wanted)
+    converted = {str(t.dtype).removeprefix("torch.") for name, t in chosen.items() if t.dtype != wanted[name].dtype}
+    if converted:
+        note(f"{path}: {', '.join(sorted(converted))} weights were converted to the model's numbers.")
     own = getattr(tensors, "_metadata", None)
     chosen._metadata = own if own and not prefix else wanted._metadata  # type: ignore[attr-defined]
-    module.load_state_dict(chosen, strict=False)  # compared above; strict would insist on old batch norms' counters
+    try:
+        module.load_state_dict(chosen, strict=False)  # compared above; strict would insist on old batch norms' counters
+    except RuntimeError as error:  # quantised or sparse tensors, which cannot be copied into dense ones
+        text = str(error).strip().split("\n")[-1].strip()
+        raise WeightsMismatch(
+            f"{path}: the weights cannot be copied into {arch} ({text[:200]}). Save dense weights."
+        ) from error
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
