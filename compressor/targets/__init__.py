@@ -1,7 +1,7 @@
 """Where latency is measured: one file per runtime and device, found by file name.
 
 A target is called "onnxruntime:cpu" and its file `onnxruntime_cpu.py`. This module translates between the two and
-imports no runtime. What measures is `compressor.profiling`, which gets a target as the string that `factory_of` returns.
+imports no runtime. What measures is `compressor.profiling`, which gets a target as the string from `factory_of`.
 """
 
 from __future__ import annotations
