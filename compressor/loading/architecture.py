@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -82,8 +83,8 @@ def build(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
 
 def rebuild_note(arch: str, arch_args: Mapping[str, object]) -> str:
     """What to write on the command line to build it again: `--arch torchvision:resnet18 --arch-args num_classes=10`."""
-    options = "".join(f" --arch-args {name}={value}" for name, value in arch_args.items())
-    return f"--arch {arch}{options}"
+    options = "".join(f" --arch-args {shlex.quote(f'{name}={value}')}" for name, value in arch_args.items())
+    return f"--arch {shlex.quote(arch)}{options}"
 
 
 def _call(factory: Callable[..., Any], arch: str, arch_args: Mapping[str, object]) -> nn.Module:

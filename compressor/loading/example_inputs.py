@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption, ModelFileError
-from compressor.loading.infer_inputs import Candidate, candidates, vocabulary_size
+from compressor.loading.infer_inputs import FROM_DATA, Candidate, candidates, first_layer, vocabulary_size
 from compressor.loading.input_spec import InputSpec, parse_inputs
 from exporters.signature import ExampleInputs, flatten_outputs
 
@@ -31,6 +31,7 @@ def example_inputs(
     """
     if texts:
         given = Candidate(parse_inputs(texts), "--input")
+        _check_batch_axis(module, given.inputs)
         inputs, failure = _try(module, given)
         if inputs is None:
             raise _does_not_run(module, given, failure)
@@ -39,6 +40,9 @@ def example_inputs(
     for candidate in candidates(module, data_sample_shape):
         inputs, failure = _try(module, candidate)
         if inputs is not None:
+            if data_sample_shape is not None and first is not None and first[0].source == FROM_DATA:
+                shape = "x".join(map(str, data_sample_shape))
+                return inputs, f"{candidate.source}, since it does not run with the data's {shape}"
             return inputs, candidate.source
         first = first or (candidate, failure)
     if first is None:
@@ -50,6 +54,14 @@ def example_inputs(
             "It has no layer that tells its input. Pass --input 1x3x224x224.",
         )
     raise _does_not_run(module, *first)
+
+
+def _check_batch_axis(module: nn.Module, specs: Sequence[InputSpec]) -> None:
+    """A convolution also takes one image without the batch; then the channels would pass for a batch."""
+    first, shape = first_layer(module), specs[0].shape
+    if isinstance(first, nn.Conv2d) and len(specs) == 1 and len(shape) == 3 and shape[0] == first.in_channels > 1:
+        step = f"The batch is missing: pass --input 1x{specs[0]}."
+        raise InvalidOption("loading", "--input", "a shape with the batch first", str(specs[0]), step)
 
 
 def _try(module: nn.Module, candidate: Candidate) -> tuple[ExampleInputs | None, str]:

@@ -13,6 +13,7 @@ from torch import nn
 from compressor.loading.input_spec import InputSpec
 
 _SMALL_IMAGES, _LARGE_IMAGES = (32, 64, 28, 96, 224, 299), (224, 299, 256, 128, 64, 32, 28)
+FROM_DATA = "a sample of the data"
 _LARGE_STRIDE = 16  # nets for large images shrink them at least so much
 _N_TOKENS = 16
 _PATCHES = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -35,7 +36,7 @@ def candidates(module: nn.Module, data_sample_shape: Sequence[int] | None) -> It
     yield from _from_timm(module)
     yield from _from_transformers(module)
     if data_sample_shape is not None:
-        yield Candidate((InputSpec((1, *data_sample_shape)),), "a sample of the data")
+        yield Candidate((InputSpec((1, *data_sample_shape)),), FROM_DATA)
     yield from _from_torchvision(module)
     yield from _from_first_layer(module)
 
@@ -67,7 +68,7 @@ def _from_timm(module: nn.Module) -> Iterator[Candidate]:
     size = _timm_config(module).get("input_size")
     if not size:
         return
-    first = _first_layer(module)
+    first = first_layer(module)
     channels = first.in_channels if isinstance(first, nn.Conv2d) else size[0]
     built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)  # vit and its kin accept only this one
     if built_for and tuple(built_for) != tuple(size[1:]):
@@ -113,7 +114,7 @@ def _from_torchvision(module: nn.Module) -> Iterator[Candidate]:
     family = type(module)
     if not family.__module__.startswith("torchvision.models"):
         return
-    first = _first_layer(module)
+    first = first_layer(module)
     channels = first.in_channels if isinstance(first, nn.Conv2d) else 3
     built_for = getattr(module, "image_size", None)
     if isinstance(built_for, int):
@@ -125,7 +126,7 @@ def _from_torchvision(module: nn.Module) -> Iterator[Candidate]:
 
 
 def _from_first_layer(module: nn.Module) -> Iterator[Candidate]:
-    first = _first_layer(module)
+    first = first_layer(module)
     if isinstance(first, nn.Conv2d):
         channels = first.in_channels
         small = _total_stride(module) < _LARGE_STRIDE
@@ -161,7 +162,8 @@ def _from_first_layer(module: nn.Module) -> Iterator[Candidate]:
         yield Candidate((InputSpec((1, _N_TOKENS, n)),), _of_layer(module, first, f"{_N_TOKENS} steps of {n} features"))
 
 
-def _first_layer(module: nn.Module) -> nn.Module | None:
+def first_layer(module: nn.Module) -> nn.Module | None:
+    """The first layer, in the order of definition, that tells what the input looks like."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
     return next((layer for layer in module.modules() if isinstance(layer, kinds)), None)
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from compressor.core.errors import ModelFileError, WeightsMismatch
+from compressor.loading.describe import guess_architecture
 
 # Where training scripts put the weights, the plainest first; averaged weights (EMA) only where there are no others.
 _PLAIN = "state_dict model_state_dict model net module network model_state net_state_dict weights params"
@@ -142,14 +143,14 @@ def _sentence(
         parts.append(f"{len(shown)} of another shape ({_first(shown)})")
     n_equal = len(tensors) - len(difference.unexpected) - len(difference.shapes)
     start = f"{path}: the weights do not fit {arch}: {'; '.join(parts)}; {n_equal} of {len(wanted)} fit."
-    return f"{start} {_hint(difference)}"
+    return f"{start} {_hint(difference, tensors)}"
 
 
 def _first(items: tuple[str, ...] | list[str]) -> str:
     return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
 
 
-def _hint(difference: _Difference) -> str:
+def _hint(difference: _Difference, tensors: Mapping[str, Tensor]) -> str:
     only_shapes = not difference.missing and not difference.unexpected
     layers = {name.rpartition(".")[0] for name, _, _ in difference.shapes}
     if only_shapes and len(layers) == 1 and all(have[1:] == want[1:] for _, have, want in difference.shapes):
@@ -157,4 +158,6 @@ def _hint(difference: _Difference) -> str:
         return f"Only the classifier differs; it has {n_classes} classes: try --arch-args num_classes={n_classes}"
     if only_shapes:
         return "The layers are the same and their sizes differ: give the sizes with --arch-args, or another --arch."
-    return "Give the --arch that the weights were trained with."
+    guess = guess_architecture(tensors)
+    like = f" Their names look like those of {guess}." if guess else ""
+    return f"Give the --arch that the weights were trained with.{like}"

@@ -131,3 +131,4 @@ def test_mistakes_in_own_code(own: Path, arch: str, options: dict[str, object], 
 
 def test_the_note_is_what_to_type() -> None:
     assert rebuild_note("timm:x", {"num_classes": 10}) == "--arch timm:x --arch-args num_classes=10"
+    assert rebuild_note("my net.py:f", {"w": (1, 2)}) == "--arch 'my net.py:f' --arch-args 'w=(1, 2)'"

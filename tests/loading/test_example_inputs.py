@@ -82,6 +82,16 @@ def test_a_sample_of_the_data_comes_before_guesses() -> None:
     assert inputs.tensors[0].shape == (1, 3, 40, 48) and source == "a sample of the data"
 
 
+def test_data_that_does_not_fit_is_said() -> None:
+    _, source = example_inputs(image_net(32), data_sample_shape=(1, 32, 32))
+    assert source.startswith("the first layer") and "the data's 1x32x32" in source
+
+
+def test_a_forgotten_batch_axis() -> None:
+    with pytest.raises(InvalidOption, match="--input 1x3x40x40"):
+        example_inputs(nn.Conv2d(3, 2, 3), ["3x40x40"])
+
+
 def test_what_models_record_of_themselves() -> None:
     timm, models = pytest.importorskip("timm"), pytest.importorskip("torchvision").models
     net = timm.create_model("resnet10t", in_chans=1).eval()

@@ -74,6 +74,16 @@ def test_torchs_transformer_loads(save: Callable[..., Path]) -> None:
     assert isinstance(read(save(nn.TransformerEncoder(layer, 2))), nn.TransformerEncoder)
 
 
+def test_buffers_tied_weights_and_attributes_of_parameters(save: Callable[..., Path]) -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module[1].weight = module[0].weight
+    module[0].weight.tag = "tied"
+    module.scale = nn.Buffer(torch.ones(1))
+    loaded = read(save(module))
+    assert loaded[0].weight is loaded[1].weight and loaded[0].weight.tag == "tied"
+    assert [name for name, _ in loaded.named_buffers()] == ["scale"]
+
+
 def test_the_old_format_loads_tensors_and_refuses_classes(save: Callable[..., Path]) -> None:
     path = save(small_net().state_dict(), _use_new_zipfile_serialization=False)
     assert recognise(path) is FileKind.TORCH_LEGACY

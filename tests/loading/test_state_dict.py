@@ -102,6 +102,12 @@ def test_a_mismatch_names_the_first_names_and_leaves_the_module() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
 
 
+def test_the_right_architecture_is_guessed() -> None:
+    models = pytest.importorskip("torchvision").models
+    with pytest.raises(WeightsMismatch, match="look like those of torchvision:resnet34"):
+        put(models.resnet18(), models.resnet34().state_dict())
+
+
 def test_another_number_of_classes_is_hinted() -> None:
     with pytest.raises(WeightsMismatch, match=r"--arch-args num_classes=7"):
         put(net(), net(7).state_dict())
