@@ -1,0 +1,1 @@
+"""From values to report.json, report.html and terminal tables."""

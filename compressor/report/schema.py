@@ -1,10 +1,12 @@
 """report.json: everything a pipeline reads, and the only thing the page and the tables are made from.
 
-Its JSON schema is published in docs/schemas/report.schema.json.
+Its JSON schema is published in docs/schemas/report.schema.json. JSON has no infinity and no NaN: a number that may be
+either is null in the file, and None when the file is read back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compressor.core.measurement import LatencyStats, MachineFacts
@@ -22,6 +24,7 @@ class Count:
 
     @property
     def share(self) -> float:
+        """What remains; 1 where there was nothing."""
         return self.after / self.before if self.before else 1.0
 
 
@@ -40,7 +43,7 @@ class StageRow:
 
     name: str
     seconds: float
-    facts: dict[str, float | int | str] = field(default_factory=dict)
+    facts: Mapping[str, float | int | str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,17 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One comparison of an exported file with the PyTorch module, in a fresh process."""
+    """One comparison of an exported file with the PyTorch module, in a fresh process.
+
+    Where the file could not be compared at all, `batch_size` is 0 and `inputs` is the reason.
+    """
 
     file: str
     format: str
     batch_size: int
     inputs: str
-    max_abs_error: float
-    max_rel_error: float
+    max_abs_error: float | None
+    max_rel_error: float | None
     passed: bool
 
 
@@ -110,12 +116,24 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
+class TimingRow:
+    """One file on one target, timed by itself: what `compress profile FILE` finds. Not part of a run's report."""
+
+    file: str
+    target: str
+    unavailable: str = ""  # the reason; then everything below is empty
+    batch_size: int = 0
+    threads: int = 0
+    stats: LatencyStats | None = None
+
+
+@dataclass(frozen=True)
 class CutCheck:
     """Cutting against masking on the real model."""
 
-    max_abs_error: float
-    max_rel_error: float
-    tolerance: float
+    max_abs_error: float | None
+    max_rel_error: float | None
+    tolerance: float  # of the relative error
     dtype: str
 
 

@@ -1,0 +1,265 @@
+"""Tables for the terminal. They fit 80 columns, say the same without colours, and use no letters beyond ASCII.
+
+Names come from foreign files: they are never read as markup, their control characters are replaced, and where they are
+too long their middle is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compressor.report import units, wording
+from compressor.report.inspection import Inspection
+from compressor.report.schema import AccuracyRow, FileRow, GroupRow, LatencyRow, ParityRow, Report, StageRow, TimingRow
+
+MAX_GROUPS = 40
+_STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
+_ASCII = str.maketrans({"×": "x", "→": "->", "−": "-", "±": "+-", "…": "~"})
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The whole run, the answer last, where the eye is."""
+    print_coverage(report.groups, report.prunable_macs_share, console)
+    print_stages(report.stages, console)
+    if report.files:
+        print_files(report.files, console)
+    if report.parity:
+        print_parity(report.parity, console)
+    if report.accuracy:
+        print_accuracy(report.accuracy, console)
+    if report.latency:
+        print_latency(report.latency, console)
+    print_summary(report, console)
+
+
+def print_summary(report: Report, console: Console) -> None:
+    """Counts before and after, what was won, what was lost, and what to know."""
+    _heading(console, "Result")
+    table = _table("", "before>", "after>", "remains>")
+    for name, shown, count in (
+        ("MACs", units.count, report.macs),
+        ("Parameters", units.count, report.params),
+        ("Weights", units.size, report.weight_bytes),
+    ):
+        table.add_row(name, shown(count.before), shown(count.after), units.percent(count.share))
+    console.print(table)
+    console.print()
+    speed, loss = wording.speed_headline(report.latency), wording.loss_of(report.accuracy)
+    _say(console, f"Speed: {_lower(speed.answer)}{_after_comma(speed.interval)}.", _STYLES[speed.tone])
+    _say(console, f"Accuracy: {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
+    _say(console, f"Asked for: {wording.budget_of(report)}{'' if report.budget_met else ', which was not met'}.")
+    for problem in wording.problems_of(report):
+        _say(console, f"Attention: {problem}", "red")
+    for note in report.notes:
+        _say(console, f"Note: {note}")
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """A model before anything is cut: what it is called with, its counts, and the coverage."""
+    _heading(console, "Model")
+    _say(console, inspection.model)
+    for name, shape in inspection.inputs.items():
+        _say(console, f"Input {name}: {' x '.join(map(str, shape))}, from {inspection.inputs_from}.")
+    counts = f"{units.count(inspection.macs)} MACs per input, {units.count(inspection.params)} parameters"
+    _say(console, f"{counts}, {units.size(inspection.weight_bytes)} of weights.")
+    print_coverage(inspection.groups, inspection.prunable_macs_share, console)
+
+
+def print_coverage(groups: Sequence[GroupRow], prunable_macs_share: float, console: Console) -> None:
+    """What may lose channels, and what may not and why. Of more than 40 groups, those with the most MACs are listed."""
+    prunable = [group for group in groups if not group.reason]
+    share, n_groups = units.percent(prunable_macs_share), _plural(len(prunable), "group")
+    _heading(console, "Coverage")
+    _say(console, f"{share} of the MACs are in layers that can lose channels ({n_groups}).")
+    if prunable:
+        cut = any(group.n_kept != group.n_channels for group in prunable)
+        table = _table("group", "layers>", "channels>", *(["kept>"] if cut else []), "MACs>")
+        listed = set(sorted(range(len(prunable)), key=lambda i: -prunable[i].macs_share)[:MAX_GROUPS])
+        for group in (group for i, group in enumerate(prunable) if i in listed):
+            kept = [str(group.n_kept)] if cut else []
+            table.add_row(
+                _text(group.name, console, 44),
+                str(group.layers),
+                str(group.n_channels),
+                *kept,
+                units.percent(group.macs_share),
+            )
+        console.print(table)
+        if len(prunable) > MAX_GROUPS:
+            _say(console, f"and {_plural(len(prunable) - MAX_GROUPS, 'smaller group')}.")
+    reasons = wording.reasons_of(groups)
+    if reasons:
+        _heading(console, "What stays whole, and why")
+        table = _table("reason*", "groups", "MACs>")
+        for reason in reasons:
+            names = [group.name for group in reason.groups]
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            table.add_row(
+                _text(reason.reason, console),
+                _text(units.middle(names[0], 28) + more, console),
+                units.percent(reason.macs_share),
+            )
+        console.print(table)
+
+
+def print_accuracy(rows: Sequence[AccuracyRow], console: Console) -> None:
+    """Top-1 after each step, and the points against the first."""
+    _heading(console, "Accuracy")
+    table = _table("step", "top-1>", "points>", "images>")
+    for i, row in enumerate(rows):
+        points = units.points(row.top1_percent - rows[0].top1_percent) if i else ""
+        table.add_row(
+            _text(wording.stage_name(row.stage), console, 40),
+            units.accuracy(row.top1_percent),
+            _text(points, console),
+            f"{row.n_images:,}",
+        )
+    console.print(table)
+
+
+def print_latency(
+    rows: Sequence[LatencyRow], console: Console, names: tuple[str, str] = ("original", "compressed")
+) -> None:
+    """One comparison per target, as medians, ratio and interval; `names` are those of the two files."""
+    first, second = (units.middle(name, 13) for name in names)
+    compared = wording.timed(rows)
+    if compared:
+        _heading(console, "Latency (median; ratio with 95 % interval)")
+        table = _table("target", f"{first}>", f"{second}>", "ratio>", "interval>", "verdict*")
+        for row in compared:
+            medians = [units.milliseconds(stats.median_ms) if stats else "" for stats in (row.base, row.compressed)]
+            ratio, *interval = units.ratios(row.ratio or 0.0, *(row.interval or ()))
+            tone = wording.speed_of(row).tone
+            verdict = _text(row.verdict, console, style=_STYLES[tone])
+            table.add_row(_text(row.target, console, 18), *medians, f"{ratio}x", " - ".join(interval), verdict)
+        console.print(table)
+    for row in rows:
+        if row not in compared:
+            _say(console, f"{units.middle(row.target, 40)}: not timed. {row.unavailable}")
+        for warning in row.warnings:
+            _say(console, f"{units.middle(row.target, 40)}: {warning}")
+
+
+def print_timings(rows: Sequence[TimingRow], console: Console) -> None:
+    """Files timed by themselves."""
+    if any(row.stats for row in rows):
+        _heading(console, "Latency")
+        table = _table("file", "target", "median>", "p90>", "p99>", "samples>")
+        for row in rows:
+            if row.stats is not None:
+                figures = (row.stats.median_ms, row.stats.p90_ms, row.stats.p99_ms)
+                table.add_row(
+                    _text(row.file, console, 24),
+                    _text(row.target, console, 18),
+                    *map(units.milliseconds, figures),
+                    f"{row.stats.n:,}",
+                )
+        console.print(table)
+    for row in rows:
+        if row.stats is None:
+            _say(
+                console, f"{units.middle(row.file, 30)} on {units.middle(row.target, 30)}: not timed. {row.unavailable}"
+            )
+
+
+def print_parity(rows: Sequence[ParityRow], console: Console) -> None:
+    """Each comparison of a file with the PyTorch module."""
+    _heading(console, "Files against the PyTorch module")
+    table = _table("file", "inputs*", "batch>", "max error>", "relative>", "result")
+    for row in rows:
+        compared = row.batch_size > 0
+        word = "agrees" if row.passed else "disagrees" if compared else "failed"
+        figures = (
+            [str(row.batch_size), _error(row.max_abs_error), _error(row.max_rel_error)] if compared else ["", "", ""]
+        )
+        result = _text(word, console, style=_STYLES[wording.GOOD if row.passed else wording.BAD])
+        table.add_row(_text(row.file, console, 20), _text(row.inputs, console), *figures, result)
+    console.print(table)
+
+
+def print_files(rows: Sequence[FileRow], console: Console) -> None:
+    """Files with their sizes; hashes stand in report.json."""
+    _heading(console, "Files")
+    table = _table("file", "format", "size>", "original>", "remains>")
+    for row in rows:
+        base = units.size(row.base_bytes) if row.base_bytes else ""
+        share = units.percent(row.n_bytes / row.base_bytes) if row.base_bytes else ""
+        table.add_row(
+            _text(row.name, console, 28), _text(row.format, console, 14), units.size(row.n_bytes), base, share
+        )
+    console.print(table)
+
+
+def print_stages(rows: Sequence[StageRow], console: Console) -> None:
+    """How long each stage took."""
+    if not rows:
+        return
+    _heading(console, "Stages")
+    table = _table("stage", "time>", "facts*")
+    for row in rows:
+        facts = ", ".join(f"{key} {value}" for key, value in row.facts.items())
+        table.add_row(_text(row.name, console, 28), units.seconds(row.seconds), _text(facts, console, 200))
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    """`>` after a column's name sets it to the right, `*` lets its text wrap."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="dim",
+    )
+    for column in columns:
+        wraps = column.endswith("*")
+        right = column.endswith(">")
+        header = Text(units.printable(column.removesuffix(">").removesuffix("*")).translate(_ASCII))
+        table.add_column(
+            header, justify="right" if right else "left", no_wrap=not wraps, overflow="fold" if wraps else "ellipsis"
+        )
+    return table
+
+
+def _text(value: str, console: Console, width: int = 0, style: str = "") -> Text:
+    """Text that is shown as it is; with `width`, its middle is left out where it is longer."""
+    shown = units.printable(value)
+    shown = units.middle(shown, width) if width else shown
+    shown = shown.translate(_ASCII)
+    if not _is_unicode(console):
+        shown = shown.encode(console.encoding, "replace").decode(console.encoding)
+    return Text(shown, style=style)
+
+
+def _say(console: Console, sentence: str, style: str = "") -> None:
+    console.print(_text(sentence, console, style=style), overflow="fold")
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+
+
+def _error(value: float | None) -> str:
+    return "not finite" if value is None else units.error(value)
+
+
+def _is_unicode(console: Console) -> bool:
+    return console.encoding.lower().startswith("utf")
+
+
+def _lower(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}"
+
+
+def _after_comma(words: str) -> str:
+    return f", {words}" if words else ""
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
