@@ -16,7 +16,7 @@ def test_a_factory_is_a_string_that_a_fresh_process_can_import() -> None:
 
 @pytest.mark.parametrize("find", [factory_of, load_target])
 def test_a_typo_gets_a_suggestion(find: object) -> None:
-    with pytest.raises(UnknownPlugin, match="No target is named .onnxruntime:cpuu.. Did you mean .onnxruntime:cpu."):
+    with pytest.raises(UnknownPlugin, match=r"No target is named 'onnxruntime:cpuu'\. Did you mean 'onnxruntime:cpu'"):
         find("onnxruntime:cpuu")  # type: ignore[operator]
 
 
