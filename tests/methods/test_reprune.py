@@ -69,7 +69,15 @@ def test_coupled_producers_are_covered_together_whatever_their_scale(hand):
         assert selected(model, group, 2, seed) in ([0, 3], [1, 2])
 
 
-def test_a_concatenation_keeps_a_share_of_each_branch_for_the_clusters(hand):
+def test_merges_of_a_branch_are_rounded_up(hand):
+    # Half of four channels leave. The first branch makes three: ceil(1.5) = 2 merges, one cluster; the last is another.
+    model = nn.Sequential(nn.Linear(1, 3), nn.Linear(1, 1))
+    model[0].weight.data = torch.tensor([[0.0], [1.0], [10.0]])
+    group = hand.group(hand.producer(model, "0"), hand.producer(model, "1", channels=(3,)))
+    assert all(3 in selected(model, group, 2, seed) for seed in range(20))
+
+
+def test_a_concatenation_can_be_cut_to_any_width(hand):
     model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.Conv2d(2, 2, 1))
     group = hand.group(hand.producer(model, "0"), hand.producer(model, "1", channels=(6, 7)))
     for n_keep in range(1, 9):
@@ -116,6 +124,13 @@ def test_ratios_are_the_share_below_the_common_quantile(hand, ratio, first, seco
     model, groups = normed(hand, [0.1, -0.2, 0.3, 0.9], [0.4, 0.5, -0.6, 0.7])
     found = RePrune().ratios(groups, MethodContext(model), ratio)
     assert found == {"conv0": first, "conv1": second, "plain": min(ratio, 0.75)}
+
+
+def test_ratios_do_not_round_up_what_floating_point_adds(hand):
+    model = nn.ModuleDict({"conv": nn.Conv2d(1, 100, 1), "bn": nn.BatchNorm2d(100)})
+    model["bn"].weight.data = torch.linspace(0.01, 1, 100)
+    group = hand.group(hand.producer(model, "conv"), hand.channelwise(model, "bn"))
+    assert RePrune().ratios([group], MethodContext(model), 0.55) == {"conv": 0.55}  # 0.55 * 100 is 55.000000000000007
 
 
 def test_ratios_without_any_norm(hand):
