@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from compressor.core.errors import DataError
 
 IMAGE_ARRAYS = ("images", "image", "x", "X", "data")
 LABEL_ARRAYS = ("labels", "label", "y", "Y", "targets", "target")
+_BARE_ARRAY = b"\x93NUMPY"  # how a .npy file begins
+# What the zip reader, the decompressor and NumPy's header parser say of bytes that are not theirs.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, OSError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,21 @@ def read_npz(path: Path, n_channels: int | None) -> NpzContent:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that are wanted, and an empty one for each other name."""
     wanted = {*IMAGE_ARRAYS, *LABEL_ARRAYS}
+    arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            if file.read(len(_BARE_ARRAY)) == _BARE_ARRAY:
                 raise DataError(f"{path}: must be an npz archive, but holds one bare array. Save it with numpy.savez.")
-            return {name: file[name] if name in wanted else np.empty(0) for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                arrays[name] = np.empty(0)
+                if name in wanted:
+                    with archive.open(member) as content:
+                        arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+    except _DAMAGED as error:
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: holds Python objects, which are not read because that can run code. "
@@ -58,6 +70,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{path}: cannot be read as npz; it is damaged or something else. Save or copy it again."
         ) from error
+    return arrays
 
 
 def _pixels(path: Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,15 +79,17 @@ def read_parquet(path: Path, files: list[Path], image_column: str | None, label_
     Raises:
         DataError: a file is damaged, a column is missing or of another type, the files differ in their columns.
     """
-    schema = _read(path, files[0], pq.read_schema)
+    schemas = [_read(file, pq.read_schema) for file in files]
+    schema = schemas[0]
+    for file, other in zip(files, schemas, strict=True):
+        if other.names != schema.names or other.types != schema.types:
+            raise DataError(
+                f"{path}: its files must have the same columns, but {file.name} has others. Give one split."
+            )
     image = _image_column(path, schema, image_column)
     label = _label_column(path, schema, label_column)
     columns = [image] + ([label] if label else [])
-    tables = [_read(path, file, lambda f: pq.read_table(f, columns=columns)) for file in files]
-    try:
-        table = pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: its files must have the same columns, but they differ. Give one split.") from error
+    table = pa.concat_tables([_read(file, lambda f: pq.read_table(f, columns=columns)) for file in files])
     if not len(table):
         raise DataError(f"{path}: must hold images, but it has no rows. Give another file.")
     column = table[image]
@@ -100,14 +103,10 @@ def read_parquet(path: Path, files: list[Path], image_column: str | None, label_
     return ParquetContent(ParquetImages(column, paths, folder), labels, _class_names(schema, label))
 
 
-def _read(path: Path, file: Path, reader: Any) -> Any:
+def _read(file: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(file)
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        if isinstance(error, KeyError | pa.ArrowKeyError):
-            raise DataError(
-                f"{path}: its files must have the same columns, but they differ. Give one split."
-            ) from error
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{file}: cannot be read as parquet; it is damaged, cut short or something else. Copy or download it again."
         ) from error

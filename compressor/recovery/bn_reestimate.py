@@ -1,7 +1,7 @@
 """Batch-norm re-estimation: running means and variances of the small model itself, from unlabelled images.
 
-After the cut, the activations that reach a batch norm have other statistics than the ones it remembers; this alone costs
-most of the accuracy, and a few forward passes give it back.
+After the cut, the activations that reach a batch norm have other statistics than those it remembers. That alone costs
+much accuracy, and a few forward passes give it back.
 
 Paper:
     Bailin Li, Bowen Wu, Jiang Su, Guangrun Wang, "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network
@@ -126,7 +126,7 @@ class BatchNormReestimate:
 
 @contextmanager
 def _collecting(norms: list[BatchNorm]) -> Iterator[None]:
-    """These layers average anew inside; an error brings their former statistics back. Momentum is restored either way."""
+    """These layers average anew inside; an error brings their former statistics back."""
     former = [(norm.momentum, {name: b.clone() for name, b in norm.named_buffers(recurse=False)}) for norm in norms]
     try:
         for norm in norms:
