@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
         DataError: one that was asked for needs data or labels and there are none.
     """
     for i, name in enumerate(recoveries_of(record.options)):
-        plugin = _make(name, record.options)
+        plugin = _make(name, record.options, data.train is not None and data.train.labelled)
         _check_needs(name, plugin, data)
         done = folder.work / f"recovered-{i}-{name}.safetensors"
         if done.exists():
@@ -67,16 +66,16 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     return chosen
 
 
-def _make(name: str, options: RunOptions) -> Any:
+def _make(name: str, options: RunOptions, labelled: bool) -> Any:
     kind = RECOVERIES.load(name)
-    offered = {"epochs": options.finetune_epochs, "lr": options.lr, "batch_size": options.train_batch_size}
     values: dict[str, Any] = {}
     if name == "finetune":
+        offered = {"epochs": options.finetune_epochs, "lr": options.lr, "batch_size": options.train_batch_size}
         values = {key: value for key, value in offered.items() if value}
-        values["distill"] = options.distill
         values["flip"] = options.flip
-    known = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{key: value for key, value in values.items() if key in known})
+        if labelled and not options.distill:  # without labels there is nothing else to learn from
+            values["distill"] = 0.0
+    return kind(**values)
 
 
 def _check_needs(name: str, plugin: Any, data: Datasets) -> None:
