@@ -18,18 +18,6 @@ from compressor.loading.pickle_audit import PickleUse, UnreadablePickle, audit
 from compressor.loading.recognise import FileKind
 
 _N_LEGACY_PICKLES = 5  # magic number, protocol, system facts, the object, the names of its storages
-# What damaged or hostile bytes make torch's reader and unpickler raise.
-_READ_ERRORS = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    pickle.UnpicklingError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-)
 
 
 def read_pickle(path: Path, kind: FileKind, allow: AllowList) -> Any:
@@ -66,7 +54,7 @@ def read_pickle(path: Path, kind: FileKind, allow: AllowList) -> Any:
             raise RefusedPickle(
                 f"{path}: refused while it was read: {_first_line(error)}. Nothing of it was run."
             ) from error
-        except _READ_ERRORS as error:
+        except Exception as error:  # damaged bytes make the reader raise nearly anything, even AssertionError
             raise _damaged(path, error) from error
     _check_modules(path, value, allow)
     return value
@@ -136,7 +124,7 @@ def _check_tree(path: Path, root: nn.Module) -> None:
         module = stack.pop()
         for table, kind in (("_modules", nn.Module), ("_parameters", Tensor), ("_buffers", Tensor)):
             entries = vars(module).get(table)
-            if not isinstance(entries, dict):
+            if not isinstance(entries, dict) or not all(isinstance(key, str) for key in [*vars(module), *entries]):
                 raise ModelFileError(f"{path}: a {type(module).__name__} in it is not complete. Save the model again.")
             for key, entry in entries.items():
                 if entry is not None and not isinstance(entry, kind):

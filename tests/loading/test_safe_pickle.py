@@ -124,6 +124,7 @@ def hostile(reduced: Callable[..., Any], sentinel: Path) -> dict[str, Any]:
         "a parameter that is no tensor": with_attribute("_parameters", {"weight": "text"}),
         "a constructor": reduced(nn.Linear, 3, 4),
         "a function": reduced(torch.nn.functional.relu, torch.ones(1)),
+        "names that are no names": with_attribute("_buffers", {3: torch.ones(1)}),
         "a layer that is incomplete": with_attribute("_buffers", None),
     }
 
@@ -192,6 +193,15 @@ def test_damage_in_the_middle_is_a_sentence(save: Callable[..., Path]) -> None:
     data[start : start + 40] = b"\xff" * 40
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match=r"Save it again|save it again"):
+        read(path)
+
+
+def test_a_storage_that_is_not_there(save: Callable[..., Path]) -> None:
+    path = save(small_net().state_dict(), _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    key = data.index(b"cpuq")  # a storage's key stands before its device; here the key of the first is changed
+    path.write_bytes(data[: key - 12] + b"999" + data[key - 9 :])
+    with pytest.raises(ModelFileError, match="damaged"):
         read(path)
 
 
