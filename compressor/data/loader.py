@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +18,13 @@ def batch_loader(dataset: ImageDataset, batches: Iterable[Sequence[int]]) -> Dat
     """Loads the batches of indices that `batches` yields, in its order; pass each item through `unpack`."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = 0 if dataset.in_memory else min(8, usable)
-    return DataLoader(_Batched(dataset), batch_sampler=batches, collate_fn=_as_it_is, num_workers=n_workers)  # type: ignore[arg-type]
+    return DataLoader(
+        _Batched(dataset),
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=_as_it_is,
+        num_workers=n_workers,
+        generator=torch.Generator(),  # else each pass draws from the global random numbers
+    )
 
 
 def unpack(item: Any) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,12 @@
 """The one training loop, on Hugging Face Accelerate.
 
 Nothing random is carried from step to step: orders, augmentations and dropout are drawn from seeds made of the run's
-seed and the step. A checkpoint is therefore weights, momentum and the step number, and a run that was killed and continued
-ends with the same weights as one that was not: bit for bit on a CPU with the same number of threads.
+seed and the step. A checkpoint is therefore weights, momentum and the step number, and a run that was killed and then
+continued ends with the same weights as one that was not: bit for bit on a CPU with the same number of threads.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,8 +17,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from compressor.core.errors import ContractViolation, DataError, InvalidOption, UnsupportedModel
-from compressor.core.progress import Progress, SilentProgress, Step
+from compressor.core.errors import ContractViolation, DataError, UnsupportedModel
+from compressor.core.progress import Progress, SilentProgress
 from compressor.data.dataset import ImageDataset
 from compressor.data.loader import batch_loader, unpack
 from compressor.training.checkpoint import Position, fingerprint, read_checkpoint, save_checkpoint
@@ -28,9 +27,9 @@ from compressor.training.processes import joined, restore_everywhere, same_every
 from compressor.training.protocols import Augmentation, Loss
 from compressor.training.recipe import Recipe
 from compressor.training.schedule import EpochBatches, learning_rate, seed_of
+from compressor.training.tally import Tally
 
 OWNER = "training"
-_STEPS_PER_FETCH = 10  # of losses from a GPU, which would else have to wait for us at each step
 
 
 def train(
@@ -130,9 +129,10 @@ class _Run:
         self.position = Position()
         n_processes = accelerator.num_processes
         batch_size = min(recipe.batch_size, len(dataset)) // n_processes * n_processes
-        if not batch_size:
+        if batch_size < 2 * n_processes:  # batch norm needs two
             raise DataError(
-                f"{dataset.name}: {len(dataset)} images are too few for {n_processes} processes. Start fewer."
+                f"{dataset.name}: {len(dataset)} images in batches of {recipe.batch_size} must give {n_processes} "
+                "process(es) at least 2 images a step each, but do not. Give more images or start fewer processes."
             )
         self.order = EpochBatches(len(dataset), batch_size, recipe.seed)
         self.optimizer = _sgd(model, recipe)
@@ -174,7 +174,7 @@ class _Run:
         with listener.step(title, remaining) as step:
             while position.step < self._n_steps:
                 order.epoch, order.first = divmod(position.step, order.n_per_epoch)
-                tally = _Tally(self, step)
+                tally = Tally(position, self.recipe, order.n_per_epoch, self.dataset.labelled, self.accelerator, step)
                 for item in loader:
                     pixels, labels = unpack(item)
                     results = self._step(wrapped, optimizer, pixels, labels)
@@ -213,51 +213,6 @@ class _Run:
     @property
     def _n_steps(self) -> int:
         return self.recipe.epochs * self.order.n_per_epoch
-
-
-class _Tally:
-    """Collects losses on the device and fetches them now and then, so that a GPU need not wait at each step."""
-
-    def __init__(self, run: _Run, step: Step) -> None:
-        self.run, self.step = run, step
-        self.steps_per_fetch = 1 if run.accelerator.device.type == "cpu" else _STEPS_PER_FETCH
-        self.waiting: list[tuple[Tensor, Tensor, int]] = []
-
-    def add(self, loss: Tensor, n_correct: Tensor, n_images: int) -> None:
-        self.waiting.append((loss, n_correct, n_images))
-        if len(self.waiting) >= self.steps_per_fetch:
-            self.fetch()
-
-    def fetch(self) -> None:
-        """Adds what waits to the position, over all processes, and tells people."""
-        if not self.waiting:
-            return
-        accelerator, position = self.run.accelerator, self.run.position
-        losses = accelerator.reduce(torch.stack([loss for loss, _, _ in self.waiting]), reduction="mean")
-        correct = accelerator.reduce(torch.stack([n for _, n, _ in self.waiting]), reduction="sum")
-        for loss, n_correct, (_, _, n_here) in zip(losses.tolist(), correct.tolist(), self.waiting, strict=True):
-            n_images = n_here * accelerator.num_processes
-            position.loss_sum += loss * n_images
-            position.n_correct += n_correct
-            position.n_images += n_images
-        if not math.isfinite(position.loss_sum):
-            got = self.run.recipe.lr
-            raise InvalidOption(OWNER, "lr", "small enough for the loss to stay finite", got, "Try a tenth of it.")
-        epoch = (position.step - 1) // self.run.order.n_per_epoch + 1
-        note = f"epoch {epoch}/{self.run.recipe.epochs}, loss {position.loss_sum / position.n_images:.4f}"
-        if self.run.dataset.labelled:
-            note += f", accuracy {100 * position.n_correct / position.n_images:.1f} %"
-        self.step.advance(len(self.waiting), note)
-        self.waiting.clear()
-
-    def close_epoch(self) -> None:
-        """Moves the epoch's means to the history."""
-        self.fetch()
-        position = self.run.position
-        position.losses.append(position.loss_sum / position.n_images)
-        if self.run.dataset.labelled:
-            position.accuracies_percent.append(100 * position.n_correct / position.n_images)
-        position.loss_sum, position.n_correct, position.n_images = 0.0, 0, 0
 
 
 def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
