@@ -51,7 +51,7 @@ def print_summary(report: Report, console: Console) -> None:
     console.print()
     speed, loss = wording.speed_headline(report.latency), wording.loss_of(report.accuracy)
     _say(console, f"Speed: {_lower(speed.answer)}{_after_comma(speed.interval)}.", _STYLES[speed.tone])
-    _say(console, f"Accuracy: {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
+    _say(console, f"Accuracy (top-1): {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
     _say(console, f"Asked for: {wording.budget_of(report)}{'' if report.budget_met else ', which was not met'}.")
     for problem in wording.problems_of(report):
         _say(console, f"Attention: {problem}", "red")

@@ -104,7 +104,7 @@ def loss_of(rows: Sequence[AccuracyRow]) -> Loss:
             NEUTRAL,
         )
     difference = last.top1_percent - first.top1_percent
-    explanation = f"top-1 {accuracy(first.top1_percent)} → {accuracy(last.top1_percent)} on {images}"
+    explanation = f"{accuracy(first.top1_percent)} → {accuracy(last.top1_percent)} on {images}"
     if round(difference, 2) == 0:
         return Loss("no change", explanation, NEUTRAL)
     word = "lost" if difference < 0 else "gained"

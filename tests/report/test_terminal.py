@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from compressor.report import terminal
+from compressor.report.inspection import Inspection
+from compressor.report.schema import GroupRow, LatencyRow, Report, TimingRow
+
+
+def console(width: int = 80, encoding: str = "utf-8", **options: object) -> tuple[Console, io.TextIOWrapper]:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    return Console(file=stream, width=width, highlight=False, **options), stream  # type: ignore[arg-type]
+
+
+def text_of(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return stream.buffer.getvalue().decode(stream.encoding)  # type: ignore[attr-defined]
+
+
+def printed(report: Report, **options: object) -> str:
+    page, stream = console(**options)  # type: ignore[arg-type]
+    terminal.print_report(report, page)
+    return text_of(stream)
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_report_fits_80_columns(any_report: Report) -> None:
+    for line in printed(any_report).splitlines():
+        assert cell_len(line) <= 80, line
+
+
+def test_without_colours_nothing_is_lost(reports: dict[str, Report]) -> None:
+    text = printed(reports["slower"], no_color=True, force_terminal=False)
+    assert "\x1b" not in text
+    shown = words(text)
+    for expected in (
+        "slower",
+        "no significant difference",
+        "disagrees",
+        "segmentation fault",
+        "71.45 points lost",
+        "Attention: Disagrees with the PyTorch module and should not be used: model.pt2, model.xml.",
+        "Asked for: at most 30 % of the MACs, which was not met.",
+    ):
+        assert expected in shown
+
+
+def test_everything_is_said(reports: dict[str, Report]) -> None:
+    shown = words(printed(reports["full"]))
+    for expected in (
+        "87.1 % of the MACs are in layers that can lose channels (10 groups).",
+        "layer2.0.conv2 and 1 more",
+        "reaches the model's output",
+        "MACs 41.2 M 20.5 M 49.8 %",
+        "finetune 91.21 % -1.39 10,000",
+        "1.49 ms 0.861 ms 1.73x 1.68 - 1.78 faster",
+        "openvino:gpu: not timed. OpenVINO finds no GPU",
+        "Speed: faster on 2 of the 3 targets that were timed.",
+        "Note: 3 groups were left whole",
+    ):
+        assert expected in shown
+
+
+def test_without_data_accuracy_is_unknown(reports: dict[str, Report]) -> None:
+    assert "Accuracy (top-1): unknown, no validation data was given." in words(printed(reports["data_free"]))
+
+
+def test_foreign_names_are_neither_markup_nor_escape_codes(reports: dict[str, Report]) -> None:
+    text = printed(reports["hostile"], no_color=True)
+    assert "\x1b" not in text and "\u202e" not in text
+    assert "[red]" in text  # shown, not obeyed
+
+
+def test_many_groups_are_not_all_listed(reports: dict[str, Report]) -> None:
+    text = printed(reports["deep"])
+    assert text.count(".conv1 ") <= terminal.MAX_GROUPS
+    assert "smaller groups." in text
+    assert "and 48 more" in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_any_encoding_will_do(reports: dict[str, Report], encoding: str) -> None:
+    named = replace(reports["full"], model="модель.pt", notes=("слой \udcff × …",))
+    assert "Speed: faster on 2" in printed(named, encoding=encoding)
+
+
+def test_a_wide_name_does_not_break_the_table(reports: dict[str, Report]) -> None:
+    group = GroupRow("層" * 60, 64, 32, 0.5, 3)
+    for line in printed(replace(reports["full"], groups=(group,))).splitlines():
+        assert cell_len(line) <= 80
+
+
+def test_an_inspection(reports: dict[str, Report]) -> None:
+    report = reports["full"]
+    page, stream = console()
+    terminal.print_inspection(
+        Inspection(
+            "m.pt", {"x": (1, 3, 32, 32)}, "the first layer", 41_214_986, 272_474, 1_102_312, 0.871, report.groups
+        ),
+        page,
+    )
+    shown = words(text_of(stream))
+    assert "Input x: 1 x 3 x 32 x 32, from the first layer." in shown
+    assert "41.2 M MACs per input, 272 k parameters, 1.05 MiB of weights." in shown
+    assert "What stays whole, and why" in shown
+
+
+def test_comparisons_of_any_two_files(reports: dict[str, Report]) -> None:
+    page, stream = console()
+    rows = (*reports["full"].latency[:1], LatencyRow("torch:cuda", unavailable="torch sees no CUDA device."))
+    terminal.print_latency(rows, page, ("a_rather_long_name.onnx", "b.onnx"))
+    shown = words(text_of(stream))
+    assert "a_rath~e.onnx b.onnx" in shown
+    assert "torch:cuda: not timed. torch sees no CUDA device." in shown
+
+
+def test_files_timed_alone(reports: dict[str, Report]) -> None:
+    page, stream = console()
+    stats = reports["full"].latency[0].base
+    rows = (
+        TimingRow("m.onnx", "onnxruntime:cpu", batch_size=1, threads=1, stats=stats),
+        TimingRow("m.xml", "openvino:gpu", "no GPU"),
+    )
+    terminal.print_timings(rows, page)
+    shown = words(text_of(stream))
+    assert "m.onnx onnxruntime:cpu 1.49 ms" in shown
+    assert "m.xml on openvino:gpu: not timed. no GPU" in shown
