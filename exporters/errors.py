@@ -31,9 +31,13 @@ class MissingRuntime(ExportError):
 
 
 class UnsupportedOperator(ExportError):
-    """The exporter or the format cannot express the model."""
+    """The exporter or the format cannot express the model; `reason` is the sentence without the advice."""
 
     exit_code = 4
+
+    def __init__(self, owner: str, reason: str, next_step: str) -> None:
+        self.owner, self.reason, self.next_step = owner, reason, next_step
+        super().__init__(f"{owner}: {reason}. {next_step}")
 
 
 class VerificationFailed(ExportError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +22,8 @@ from exporters.source import Source, prepared
 from exporters.types import ExportedFile
 
 __all__ = ["available_formats", "export"]
+
+_DISK_FULL_BYTES = 1 << 20
 
 
 def export(
@@ -50,6 +55,7 @@ def export(
         InvalidExportOption: a format or option is unknown, or the module does not accept the inputs.
         MissingRuntime: a format's package is not installed.
         UnsupportedOperator: a format cannot express the model.
+        OSError: the folder cannot be written, or the disk is full.
     """
     wanted = list(dict.fromkeys(formats))
     if not wanted:
@@ -93,15 +99,22 @@ def _make(name: str, options: Mapping[str, Any]) -> Format:
 
 
 def _write(plugin: Format, source: Source, path: Path, parent: ExportedFile | None) -> ExportedFile:
-    written = plugin.write(source, path, parent)
+    try:
+        written = plugin.write(source, path, parent)
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < _DISK_FULL_BYTES:  # torch and OpenVINO have their own words for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path.name) from error
+        raise
+    companions = sorted(other for other in path.parent.iterdir() if other != path)
+    listed = {"outputs": ", ".join(source.output_names), "companions": ", ".join(file.name for file in companions)}
     return describe_file(
         path,
         plugin.name,
         source.input_names,
         source.output_names,
         dynamic_batch=written.dynamic_batch,
-        companions=sorted(other for other in path.parent.iterdir() if other != path),
-        details={**written.details, "outputs": ", ".join(source.output_names)},
+        companions=companions,
+        details={**written.details, **{key: names for key, names in listed.items() if names}},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from torch import nn
@@ -28,14 +29,11 @@ def unsupported(owner: str, error: BaseException, module: nn.Module, program: An
     `program` is the torch.export program that was being converted, if there was one: its nodes know their layer.
     """
     operator = _operator(error)
-    place = (operator and program is not None and _place_in_program(operator, program)) or _place_in_stack(
-        error, module
-    )
-    what = f"cannot express the operator '{operator}'" if operator else "cannot express the model"
-    where = f" in {place}" if place else ""
+    place = (_place_in_program(operator, program) if operator and program else "") or _place_in_stack(error, module)
+    what = f"the operator '{operator}'{f' in {place}' if place else ''}" if operator else place or "the model"
+    reason = f"cannot express {what} ({first_line(error).rstrip('.')})"
     return UnsupportedOperator(
-        f"{owner}: {what}{where} ({first_line(error).rstrip('.')}). "
-        "Rewrite that part of `forward` with other operators, or choose another format."
+        owner, reason, "Rewrite that part of `forward` with other operators, or choose another format."
     )
 
 
@@ -58,23 +56,25 @@ def _place_in_program(operator: str, program: Any) -> str:
     for node in program.graph.nodes:
         if node.op == "call_function" and str(node.target).startswith(operator.replace("::", ".")):
             for path, kind in reversed(list((node.meta.get("nn_module_stack") or {}).values())):
-                name = getattr(kind, "__name__", str(kind)).rpartition(".")[2]
-                return f"'{path}' ({name})" if path else f"the model itself ({name})"
+                return _named(path, getattr(kind, "__name__", str(kind)).rpartition(".")[2])
     return ""
 
 
 def _place_in_stack(error: BaseException, module: nn.Module) -> str:
-    """Module path of the innermost `forward` that was running when the error was raised."""
+    """Module path and source line of the innermost `forward` that was running when the error was raised."""
     paths = {id(part): path for path, part in module.named_modules()}
     place = ""
     for link in _chain(error):
         trace = link.__traceback__
         while trace is not None:
-            running = trace.tb_frame.f_locals.get("self")
-            if id(running) in paths:
-                path = paths[id(running)]
-                place = (
-                    f"'{path}' ({type(running).__name__})" if path else f"the model itself ({type(running).__name__})"
-                )
+            frame, code = trace.tb_frame, trace.tb_frame.f_code
+            running = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None  # `self`
+            if id(running) in paths and frame.f_globals.get("__name__") != "torch.nn.modules.module":
+                file = PurePath(code.co_filename).name
+                place = f"{_named(paths[id(running)], type(running).__name__)}, line {trace.tb_lineno} of {file}"
             trace = trace.tb_next
     return place
+
+
+def _named(path: str, kind: str) -> str:
+    return f"'{path}' ({kind})" if path else f"the outermost module ({kind})"

@@ -46,14 +46,21 @@ def describe_file(
 
 
 def reopen(path: Path, format_name: str, input_names: Sequence[str], details: dict[str, str]) -> ExportedFile:
-    """An earlier run's file, from what its report keeps (`details` as `export` gave them), to verify it again."""
-    companions = [other for other in (path.with_suffix(".bin"), path.with_name(f"{path.name}.data")) if other.is_file()]
+    """An earlier run's file, from what its report keeps (`details` as `export` gave them), to verify it again.
+
+    Raises:
+        OSError: the file or one of its companions is missing.
+    """
     return describe_file(
         path,
         format_name,
         input_names,
-        tuple(filter(None, details.get("outputs", "").split(", "))),
+        _listed(details, "outputs"),
         dynamic_batch=details.get("batch", "dynamic") == "dynamic",
-        companions=companions,
+        companions=[path.with_name(name) for name in _listed(details, "companions")],
         details=details,
     )
+
+
+def _listed(details: dict[str, str], key: str) -> list[str]:
+    return [name for name in details.get(key, "").split(", ") if name]

@@ -25,7 +25,7 @@ class LoadedFile:
     """A file as its runtime sees it, ready to run in this process."""
 
     input_names: tuple[str, ...]
-    output_names: tuple[str, ...]  # empty where the format keeps none
+    output_names: tuple[str, ...]
     run: Callable[[Sequence[Any]], list[Any]]  # NumPy arrays in the order of `input_names` -> arrays in file order
 
 

@@ -42,12 +42,14 @@ def without_fast_path() -> Iterator[None]:
 
 def on_cpu(module: nn.Module) -> nn.Module:
     """`module` itself if all of it is on the CPU, else a copy that is."""
-    tensors = list(chain(module.parameters(), module.buffers()))
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return module
-    return copy.deepcopy(
-        module, {id(tensor): _cpu_tensor(tensor) for tensor in tensors}
-    )  # no second copy on the device
+    tensors = chain(module.parameters(), module.buffers())
+    return module if all(tensor.device.type == "cpu" for tensor in tensors) else cpu_copy(module)
+
+
+def cpu_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU; nothing is copied on the device, whose memory may be full."""
+    tensors = chain(module.parameters(), module.buffers())
+    return copy.deepcopy(module, {id(tensor): _cpu_tensor(tensor) for tensor in tensors})
 
 
 def _cpu_tensor(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from exporters.quiet import quietly
 from exporters.signature import ExampleInputs
 
 _NAMES = "names.json"  # travels inside the .pt2 archive
@@ -27,8 +27,7 @@ def load_program(path: Path) -> tuple[nn.Module, ExampleInputs, tuple[str, ...]]
     `verify` takes the module as its reference, so a run folder can be checked where its model's class is not at hand.
     """
     extra = {_NAMES: ""}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own notices about itself
+    with quietly():
         program = torch.export.load(path, extra_files=extra)
     names = json.loads(extra[_NAMES])
     args, kwargs = program.example_inputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from exporters.errors import InvalidExportOption, UnsupportedOperator
 from exporters.failures import first_line, unsupported
 from exporters.modules import evaluating, on_cpu, without_fast_path
+from exporters.quiet import quietly
 from exporters.signature import ExampleInputs, flatten_outputs
 
 
@@ -116,8 +116,7 @@ def _capture(module: nn.Module, inputs: ExampleInputs, *, dynamic: bool) -> Expo
         batch, shapes = Dim("batch"), ShapesCollection()
         for tensor in copies.tensors:
             shapes[tensor] = {0: batch}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own notices about itself
+    with quietly():
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine; they would go into the files

@@ -1,7 +1,7 @@
 """The fresh process in which a file proves itself: python -m exporters.worker FOLDER
 
 FOLDER holds `job.json` ({"format", "path", "input_names", "n_cases"}) and `inputs.npz` (array "CASE.INPUT", both
-counted from 0). It gets `outputs.npz` (array "CASE.OUTPUT") and `answer.json` ({"input_names", "output_names"}).
+counted from 0). It gets `outputs.npz` (array "CASE.OUTPUT") and `answer.json` ({"output_names", "n_outputs"}).
 Nothing is imported but NumPy and the format's own runtime.
 """
 
@@ -26,18 +26,19 @@ def main(folder: Path) -> int:
             raise ValueError(
                 f"the file's inputs are {', '.join(names)}, but the module's are {', '.join(job['input_names'])}"
             )
-        outputs = {}
+        outputs, n_outputs = {}, 0
         with np.load(folder / "inputs.npz") as inputs:
             for case in range(job["n_cases"]):
                 arrays = [inputs[f"{case}.{job['input_names'].index(name)}"] for name in names]
-                for index, array in enumerate(loaded.run(arrays)):
-                    outputs[f"{case}.{index}"] = array
+                results = loaded.run(arrays)
+                n_outputs = len(results)
+                outputs.update({f"{case}.{index}": array for index, array in enumerate(results)})
     except Exception as error:  # whatever a runtime raises for a broken file
         sentence = " ".join(str(error).split())
         print(f"{type(error).__name__}: {sentence}", file=sys.stderr)
         return 1
     np.savez(folder / "outputs.npz", **outputs)
-    answer = {"input_names": loaded.input_names, "output_names": loaded.output_names}
+    answer = {"output_names": loaded.output_names, "n_outputs": n_outputs}
     (folder / "answer.json").write_text(json.dumps(answer))
     return 0
 

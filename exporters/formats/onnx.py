@@ -66,7 +66,7 @@ class OnnxFormat:
         return LoadedFile(inputs, tuple(value.name for value in session.get_outputs()), run)
 
     def _export(self, source: Source, path: Path) -> Written:
-        from exporters.failures import first_line, unsupported
+        from exporters.failures import unsupported
         from exporters.onnx_writers.dynamo import write_from_program
         from exporters.onnx_writers.torchscript import write_by_tracing
 
@@ -85,12 +85,14 @@ class OnnxFormat:
         path.unlink(missing_ok=True)
         try:
             dynamic, frozen = write_by_tracing(source, path, self.opset)
+        except OSError:
+            raise
         except Exception as error:
             # The dynamo exporter's refusal names the operator and the layer; the tracer's often neither.
             raise refusal from error
         details = {
             "batch": "dynamic" if dynamic else f"fixed at {source.inputs.batch_size}",
-            "exporter": f"torch.onnx TorchScript, because {first_line(refusal)}",
+            "exporter": f"torch.onnx TorchScript, because {refusal.owner} {refusal.reason}",
         }
         return Written(dynamic, {**details, "trace": frozen} if frozen else details)
 

@@ -35,8 +35,9 @@ class OpenVinoFormat:
         except Exception as error:  # OpenVINO's conversion errors share no public class
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UnsupportedOperator(
-                f"openvino: cannot convert {parent.path.name} ({lines[-1] if lines else type(error).__name__}). "
-                "Choose another format."
+                "openvino",
+                f"cannot convert {parent.path.name} ({lines[-1] if lines else type(error).__name__})",
+                "Choose another format.",
             ) from error
         model.set_rt_info("", ["conversion_parameters", "input_model"])  # else the file names a folder of this machine
         ov.save_model(model, str(path), compress_to_fp16=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
 
 from exporters.onnx_writers.clean import name_batch_axis, strip_metadata
+from exporters.quiet import quietly
 from exporters.source import Program, Source
 
 
@@ -17,8 +17,7 @@ def write_from_program(source: Source, program: Program, path: Path, opset: int 
     Raises:
         Exception: whatever torch.onnx raises where an operator has no translation.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own notices about itself
+    with quietly():
         converted = torch.onnx.export(
             program.exported,
             dynamo=True,

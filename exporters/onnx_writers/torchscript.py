@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from exporters.failures import first_line
 from exporters.onnx_writers.clean import BATCH
+from exporters.quiet import quietly, without_native_output
 from exporters.signature import ExampleInputs, flatten_outputs
 from exporters.source import Source
 
@@ -23,8 +23,7 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
     dynamic = _runs(source.module, source.batched_inputs)
     inputs = source.batched_inputs if dynamic else source.inputs
     names = [*source.input_names, *source.output_names]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with without_native_output(), quietly() as caught:
         torch.onnx.export(
             _Positional(source.module, inputs),
             inputs.tensors,
@@ -37,7 +36,9 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
         )
     frozen = [warning.message for warning in caught if warning.category.__name__ == "TracerWarning"]
     note = (
-        f"{len(frozen)} values of the example became constants: {first_line(_exception(frozen[0]))}" if frozen else ""
+        f"{len(frozen)} constants taken from the example; the first: {first_line(_exception(frozen[0]))}"
+        if frozen
+        else ""
     )
     return dynamic, note
 
