@@ -1,18 +1,21 @@
 """Latencies into numbers that may be quoted, and two files' latencies into a ratio with an interval.
 
+Inside a process the files take turns in bursts, and burst *i* of one file is set against burst *i* of the other, which
+cancels what slows both (other programs, clock frequency).
+
+    burst   median of its samples
+    round   log(base burst / compressed burst)
+    ratio   exp(interquartile mean of the rounds of all processes)
+
+The interquartile mean leaves out the quarter of the rounds at either end, where another program hit one file only.
+
 Samples of one process are not independent: memory layout, code alignment and the machine's mood are shared by all of
-them. So the unit is the process. Inside a process the files take turns in bursts, and burst *i* of one file is set
-against burst *i* of the other, which cancels what slows both (other programs, clock frequency).
-
-    burst      median of its samples
-    round      log(base burst / compressed burst)
-    process    median of its rounds
-    ratio      exp(mean of the processes)
-
-The interval is a hierarchical bootstrap: processes are drawn with replacement, then the rounds inside each. With few
-processes the spread of bootstrap means is too small by sqrt((n - 1) / n) and their quantiles are not normal, so the
-bootstrap's standard error is widened by sqrt(n / (n - 1)) and multiplied by Student's t for n - 1 degrees of freedom
-(Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician, 2015, section 3.1).
+them. So the interval is a hierarchical bootstrap: processes are drawn with replacement, then the rounds inside each.
+With few processes the spread of such estimates is too small by sqrt((n - 1) / n) and their quantiles are not normal.
+So the bootstrap's standard error is widened by sqrt(n / (n - 1)) and multiplied by Student's t for n - 1 degrees of
+freedom (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician, 2015, section 3.1).
+Drawing rounds on top of processes counts the noise within processes twice where it dominates: the interval then errs on
+the wide side.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from compressor.core.measurement import LatencyStats, Measurement
 
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
+_TRIM = 0.25  # share of the rounds that is left out at either end
 _SEED = 0  # the same samples give the same interval
 
 
@@ -56,20 +60,19 @@ def ratio_of(base: Measurement, compressed: Measurement) -> Ratio:
     With a single process there is nothing to tell luck from a difference between processes, and the interval, then made
     of rounds alone, is too narrow to base a verdict on.
     """
-    base_rounds, compressed_rounds = _log_bursts(base), _log_bursts(compressed)
+    bursts = _log_bursts(base), _log_bursts(compressed)
     generator = np.random.default_rng(_SEED)
     if in_one_session(base, compressed):
-        pairs = [_paired(a, b) for a, b in zip(base_rounds, compressed_rounds, strict=True)]
-        centre = float(np.mean([np.median(rounds) for rounds in pairs]))
-        variance = _variance_of_mean(pairs, generator)
-        n_processes = len(pairs)
+        n_rounds = min(side.shape[1] for side in bursts)
+        rounds = bursts[0][:, :n_rounds] - bursts[1][:, :n_rounds]  # (n_processes, n_rounds)
+        centre, variance = _location(rounds), _variance(rounds, generator)
+        n_processes = len(rounds)
     else:
-        means = [float(np.mean([np.median(rounds) for rounds in side])) for side in (base_rounds, compressed_rounds)]
-        centre = means[0] - means[1]
-        variance = sum(_variance_of_mean(side, generator) for side in (base_rounds, compressed_rounds))
-        n_processes = min(len(base_rounds), len(compressed_rounds))
+        centre = _location(bursts[0]) - _location(bursts[1])
+        variance = sum(_variance(side, generator) for side in bursts)
+        n_processes = min(len(side) for side in bursts)
     quantile = stats.t.ppf(0.5 + _CONFIDENCE / 2, df=max(1, n_processes - 1))
-    half_width = float(quantile * np.sqrt(variance))
+    half_width = quantile * np.sqrt(variance)
     return Ratio(*(float(np.exp(log)) for log in (centre, centre - half_width, centre + half_width)))
 
 
@@ -82,33 +85,29 @@ def in_one_session(base: Measurement, compressed: Measurement) -> bool:
 
 def unsteadiness(measurement: Measurement) -> float:
     """Standard deviation of the bursts' medians over their mean; single late samples do not count."""
-    medians = np.exp(np.concatenate(_log_bursts(measurement)))
+    medians = np.exp(_log_bursts(measurement))
     return float(medians.std() / medians.mean())
 
 
-def _log_bursts(measurement: Measurement) -> list[np.ndarray]:
-    """One array a process: the logarithm of each burst's median, (n_rounds,)."""
+def _log_bursts(measurement: Measurement) -> np.ndarray:
+    """The logarithm of each burst's median, (n_processes, n_rounds), as many rounds as the shortest process has."""
     size = measurement.burst_size
-    processes = []
-    for samples in measurement.processes:
-        bursts = [samples[start : start + size] for start in range(0, len(samples), size)]
-        processes.append(np.log([np.median(burst) for burst in bursts]))
-    return processes
+    n_rounds = max(1, min(len(samples) for samples in measurement.processes) // size)
+    medians = [
+        [np.median(samples[size * i : size * (i + 1)]) for i in range(n_rounds)] for samples in measurement.processes
+    ]
+    return np.log(medians)
 
 
-def _paired(base: np.ndarray, compressed: np.ndarray) -> np.ndarray:
-    n = min(len(base), len(compressed))
-    return base[:n] - compressed[:n]  # (n_rounds,)
+def _location(rounds: np.ndarray) -> float:
+    return float(stats.trim_mean(rounds, _TRIM, axis=None))
 
 
-def _variance_of_mean(processes: Sequence[np.ndarray], generator: np.random.Generator) -> float:
-    """Variance of the mean over processes of each process's median round, by the hierarchical bootstrap."""
-    n = len(processes)
-    chosen = generator.integers(n, size=(_RESAMPLES, n))
-    medians = np.empty((_RESAMPLES, n))
-    for i, rounds in enumerate(processes):
-        where = chosen == i
-        drawn = generator.integers(len(rounds), size=(int(where.sum()), len(rounds)))
-        medians[where] = np.median(rounds[drawn], axis=1)
+def _variance(rounds: np.ndarray, generator: np.random.Generator) -> float:
+    """Variance of `_location` by the hierarchical bootstrap; `rounds` is (n_processes, n_rounds)."""
+    n, n_rounds = rounds.shape
+    process = generator.integers(n, size=(_RESAMPLES, n, 1))
+    drawn = rounds[process, generator.integers(n_rounds, size=(_RESAMPLES, n, n_rounds))]  # (resamples, n, n_rounds)
+    locations = stats.trim_mean(drawn.reshape(_RESAMPLES, -1), _TRIM, axis=1)
     widening = n / (n - 1) if n > 1 else 1.0
-    return float(medians.mean(axis=1).var() * widening)
+    return float(locations.var() * widening)

@@ -30,7 +30,7 @@ from compressor.profiling.worker import Request, Result
 DEFAULT_PROCESSES = 6
 DEFAULT_SECONDS = 4.0
 MIN_PROCESSES = 4  # kept even where one process takes very long
-_MAX_SECONDS = 24.0  # of one call, loading and warming up included; only MIN_PROCESSES may take longer
+_MAX_SECONDS = 36.0  # of one call, loading and warming up included; only MIN_PROCESSES may take longer
 _WORKER_LIMIT_S = 900.0
 
 
@@ -54,7 +54,7 @@ def measure(
         target_factory: "compressor.targets.onnxruntime_cpu:PLUGIN"; imported in the worker processes only.
         threads: of the runtime, per inference.
         batch_size: samples per inference.
-        processes: fresh processes; fewer (not below 4) where one takes so long that all would take over 24 s.
+        processes: fresh processes; fewer (not below 4) where one takes so long that all would take over 36 s.
         seconds: of sampling, over all files and processes; loading and warming up come on top.
         shapes: {input name: full shape}, for inputs whose axes other than the batch are dynamic.
         progress: is told of each process.
