@@ -116,18 +116,6 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
-class TimingRow:
-    """One file on one target, timed by itself: what `compress profile FILE` finds. Not part of a run's report."""
-
-    file: str
-    target: str
-    unavailable: str = ""  # the reason; then everything below is empty
-    batch_size: int = 0
-    threads: int = 0
-    stats: LatencyStats | None = None
-
-
-@dataclass(frozen=True)
 class CutCheck:
     """Cutting against masking on the real model."""
 

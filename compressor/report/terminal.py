@@ -6,6 +6,7 @@ too long their middle is left out.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -13,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compressor.core.measurement import Comparison, Measurement
 from compressor.report import units, wording
 from compressor.report.inspection import Inspection
-from compressor.report.schema import AccuracyRow, FileRow, GroupRow, LatencyRow, ParityRow, Report, StageRow, TimingRow
+from compressor.report.schema import AccuracyRow, FileRow, GroupRow, LatencyRow, ParityRow, Report, StageRow
 
 MAX_GROUPS = 40
 _STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
@@ -134,8 +136,7 @@ def print_latency(
         for row in compared:
             medians = [units.milliseconds(stats.median_ms) if stats else "" for stats in (row.base, row.compressed)]
             ratio, *interval = units.ratios(row.ratio or 0.0, *(row.interval or ()))
-            tone = wording.speed_of(row).tone
-            verdict = _text(row.verdict, console, style=_STYLES[tone])
+            verdict = _text(row.verdict, console, style=_STYLES[wording.tone_of(row.verdict)])
             table.add_row(_text(row.target, console, 18), *medians, f"{ratio}x", " - ".join(interval), verdict)
         console.print(table)
     for row in rows:
@@ -145,26 +146,40 @@ def print_latency(
             _say(console, f"{units.middle(row.target, 40)}: {warning}")
 
 
-def print_timings(rows: Sequence[TimingRow], console: Console) -> None:
-    """Files timed by themselves."""
-    if any(row.stats for row in rows):
-        _heading(console, "Latency")
-        table = _table("file", "target", "median>", "p90>", "p99>", "samples>")
-        for row in rows:
-            if row.stats is not None:
-                figures = (row.stats.median_ms, row.stats.p90_ms, row.stats.p99_ms)
-                table.add_row(
-                    _text(row.file, console, 24),
-                    _text(row.target, console, 18),
-                    *map(units.milliseconds, figures),
-                    f"{row.stats.n:,}",
-                )
-        console.print(table)
-    for row in rows:
-        if row.stats is None:
-            _say(
-                console, f"{units.middle(row.file, 30)} on {units.middle(row.target, 30)}: not timed. {row.unavailable}"
-            )
+def print_measurements(
+    measurements: Sequence[Measurement], comparisons: Sequence[Comparison], console: Console
+) -> None:
+    """Files timed on one target, and each but the first compared with the first, in the same order."""
+    if not measurements:
+        return
+    first = measurements[0]
+    threads = _plural(first.threads, "thread")
+    _heading(console, f"Latency on {first.target}, batch {first.batch_size}, {threads}")
+    table = _table("file", "median>", "p90>", "p99>", "samples>")
+    for one in measurements:
+        # 99 cut points, interpolated between neighbours; a lone sample stands for all of them.
+        cuts = statistics.quantiles(
+            one.samples_s * 2 if len(one.samples_s) == 1 else one.samples_s, n=100, method="inclusive"
+        )
+        figures = [units.milliseconds(cuts[rank - 1] * 1000) for rank in (50, 90, 99)]
+        table.add_row(_text(str(one.path), console, 36), *figures, f"{len(one.samples_s):,}")
+    console.print(table)
+    if not comparisons:
+        return
+    _heading(console, f"Against {units.middle(str(first.path), 60)}")
+    table = _table("file", "ratio>", "95 % interval>", "verdict")
+    for one, comparison in zip(measurements[1:], comparisons, strict=True):
+        ratio, low, high = units.ratios(comparison.ratio, *comparison.interval)
+        style = _STYLES[wording.tone_of(comparison.verdict)]
+        table.add_row(
+            _text(str(one.path), console, 30),
+            f"{ratio}x",
+            f"{low} - {high}",
+            _text(comparison.verdict, console, style=style),
+        )
+    console.print(table)
+    for warning in dict.fromkeys(warning for comparison in comparisons for warning in comparison.warnings):
+        _say(console, f"Note: {warning}")
 
 
 def print_parity(rows: Sequence[ParityRow], console: Console) -> None:
@@ -242,7 +257,7 @@ def _say(console: Console, sentence: str, style: str = "") -> None:
 
 def _heading(console: Console, title: str) -> None:
     console.print()
-    console.print(Text(title, style="bold"))
+    console.print(_text(title, console, style="bold"))
 
 
 def _error(value: float | None) -> str:

@@ -55,8 +55,8 @@ def seconds(value: float) -> str:
     >>> seconds(0.04), seconds(7.26), seconds(125), seconds(3725)
     ('0.04 s', '7.3 s', '2 min 05 s', '1 h 02 min')
     """
-    if value < 60:
-        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    if value < 59.95:
+        return "< 0.01 s" if 0 < value < 0.005 else f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes_left = divmod(minutes, 60)
     return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
@@ -103,12 +103,12 @@ def error(value: float) -> str:
 
 
 def ratios(*values: float) -> list[str]:
-    """Ratios of times, with as many decimals as it takes to tell all of them from 1.
+    """Ratios of times, with a third decimal where one is within 0.02 of 1.
 
     >>> ratios(1.4249, 1.38, 1.4612), ratios(1.007, 1.003, 1.011), ratios(12.34)
     (['1.42', '1.38', '1.46'], ['1.007', '1.003', '1.011'], ['12.3'])
     """
-    near = any(value != 1 and round(value, 2) == 1 for value in values)
+    near = any(abs(value - 1) < 0.02 for value in values)
     return [
         f"{value:.3f}" if near and value < 10 else _three_digits(value) if value >= 10 else f"{value:.2f}"
         for value in values

@@ -60,6 +60,11 @@ def speed_of(row: LatencyRow) -> Speed:
     return Speed(row.verdict or "no verdict", f"ratio {ratio}, {interval}", NEUTRAL)
 
 
+def tone_of(verdict: str) -> str:
+    """GOOD, BAD or NEUTRAL."""
+    return {FASTER: GOOD, SLOWER: BAD}.get(verdict, NEUTRAL)
+
+
 def timed(rows: Sequence[LatencyRow]) -> list[LatencyRow]:
     """The targets that gave a comparison."""
     return [row for row in rows if not row.unavailable and row.ratio is not None]

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from compressor.core.measurement import Comparison, MachineFacts, Measurement
 from compressor.report import terminal
 from compressor.report.inspection import Inspection
-from compressor.report.schema import GroupRow, LatencyRow, Report, TimingRow
+from compressor.report.schema import GroupRow, LatencyRow, Report
 
 
 def console(width: int = 80, encoding: str = "utf-8", **options: object) -> tuple[Console, io.TextIOWrapper]:
@@ -122,14 +124,43 @@ def test_comparisons_of_any_two_files(reports: dict[str, Report]) -> None:
     assert "torch:cuda: not timed. torch sees no CUDA device." in shown
 
 
-def test_files_timed_alone(reports: dict[str, Report]) -> None:
+def measurement(path: str, *samples_s: float) -> Measurement:
+    machine = MachineFacts("cpu", 2, 2, 4096, "Linux", "3.11")
+    return Measurement("onnxruntime:cpu", Path(path), "00" * 32, 1, 2, (samples_s,), ((),), machine)
+
+
+def test_one_file_alone() -> None:
     page, stream = console()
-    stats = reports["full"].latency[0].base
-    rows = (
-        TimingRow("m.onnx", "onnxruntime:cpu", batch_size=1, threads=1, stats=stats),
-        TimingRow("m.xml", "openvino:gpu", "no GPU"),
-    )
-    terminal.print_timings(rows, page)
+    terminal.print_measurements([measurement("m.onnx", 0.001, 0.002, 0.003)], (), page)
     shown = words(text_of(stream))
-    assert "m.onnx onnxruntime:cpu 1.49 ms" in shown
-    assert "m.xml on openvino:gpu: not timed. no GPU" in shown
+    assert "Latency on onnxruntime:cpu, batch 1, 2 threads" in shown
+    # p90 lies 0.8 of the way from the second sample to the third, p99 0.98.
+    assert "m.onnx 2.00 ms 2.80 ms 2.98 ms 3" in shown
+    assert "Against" not in shown
+
+
+def test_one_sample_is_its_own_percentiles() -> None:
+    page, stream = console()
+    terminal.print_measurements([measurement("m.onnx", 0.001)], (), page)
+    assert "1.00 ms 1.00 ms 1.00 ms 1" in words(text_of(stream))
+
+
+def test_files_against_the_first(reports: dict[str, Report]) -> None:
+    stats = reports["full"].latency[0].base
+    assert stats is not None
+    warning = "The times vary by 10 % or more."
+    comparisons = [
+        Comparison("onnxruntime:cpu", stats, stats, 1.5, (1.4, 1.6), "faster", (warning,)),
+        Comparison("onnxruntime:cpu", stats, stats, 1.001, (0.99, 1.01), "no significant difference", (warning,)),
+    ]
+    page, stream = console()
+    files = [
+        measurement(f"/a/very/long/way/down/to/the/place/of/{name}.onnx", 0.001) for name in ("base", "small", "same")
+    ]
+    terminal.print_measurements(files, comparisons, page)
+    text = text_of(stream)
+    assert all(cell_len(line) <= 80 for line in text.splitlines())
+    shown = words(text)
+    assert "small.onnx 1.50x 1.40 - 1.60 faster" in shown
+    assert "same.onnx 1.001x 0.990 - 1.010 no significant difference" in shown
+    assert shown.count(warning) == 1

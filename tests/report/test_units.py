@@ -41,7 +41,8 @@ def test_milliseconds_keep_three_digits(value: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(59.94, "59.9 s"), (60, "1 min 00 s"), (3599.7, "1 h 00 min"), (0, "0.00 s")]
+    ("value", "shown"),
+    [(0.004, "< 0.01 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (3599.7, "1 h 00 min"), (0, "0.00 s")],
 )
 def test_seconds(value: float, shown: str) -> None:
     assert units.seconds(value) == shown

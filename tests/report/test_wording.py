@@ -30,7 +30,7 @@ def test_no_difference_is_neither_good_nor_bad() -> None:
     speed = wording.speed_of(EQUAL)
     assert speed.answer == "no significant difference"
     assert speed.tone == wording.NEUTRAL
-    assert "ratio 1.01" in speed.interval
+    assert "ratio 1.010" in speed.interval
 
 
 @pytest.mark.parametrize(
