@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import IO, Any, cast
 
 import torch
 from torch import nn
@@ -16,9 +17,36 @@ _NAMES = "names.json"  # travels inside the .pt2 archive
 
 
 def save_program(program: ExportedProgram, path: Path, inputs: ExampleInputs, output_names: tuple[str, ...]) -> None:
-    """Writes `program` with the names of its inputs and outputs."""
+    """Writes `program` with the names of its inputs and outputs.
+
+    Raises:
+        OSError: the disk is full, or fails otherwise.
+    """
     names = {"inputs": inputs.names, "outputs": output_names}
-    torch.export.save(program, path, extra_files={_NAMES: json.dumps(names)})
+    with path.open("wb") as file, quietly():
+        patient = _PatientFile(file)
+        torch.export.save(program, cast(IO[bytes], patient), extra_files={_NAMES: json.dumps(names)})
+    if patient.error is not None:
+        raise patient.error
+
+
+class _PatientFile:
+    """Keeps a write error for later: raised while torch writes its archive, it would end the whole process."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.error = file, cast("OSError | None", None)
+
+    def write(self, data: bytes) -> int:
+        try:
+            if self.error is None:
+                self.file.write(data)
+                self.file.flush()
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def load_program(path: Path) -> tuple[nn.Module, ExampleInputs, tuple[str, ...]]:
