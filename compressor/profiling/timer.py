@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-import compressor
 from compressor.core import errors
 from compressor.core.errors import CompressionError, InvalidOption, ModelFileError, UnsupportedModel
 from compressor.core.files import sha256_of
@@ -199,7 +198,7 @@ def _names(request: Request) -> str:
 
 def _environment() -> dict[str, str]:
     """Ours, and the packages are found whatever the current folder is; modules lying about in it are not."""
-    root = str(Path(compressor.__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([root, inherited] if inherited else [root])
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

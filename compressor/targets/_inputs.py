@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 # Same numbers in every process and for every file, so that two files of one comparison see the same data.
 _SEED = 0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # terminal colours, which some runtimes put into their errors
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def missing_package(package: str, install: str) -> str:
 
 def cannot_load(path: Path, runtime: str, error: BaseException) -> ModelFileError:
     """The error for a file that its runtime refuses, with the first line of the runtime's own words."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = _COLOUR.sub("", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     reason = lines[0][:300] if lines else type(error).__name__
     return ModelFileError(f"{path}: {runtime} cannot load it ({reason}). Export the model again.")
 

@@ -91,5 +91,5 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
 
 
 def test_a_refusal_quotes_the_first_line_of_the_runtime() -> None:
-    error = cannot_load(Path("a.onnx"), "Runtime", ValueError("\n  bad magic\nmore"))
+    error = cannot_load(Path("a.onnx"), "Runtime", ValueError("\n  \x1b[1mbad magic\x1b[0m\nmore"))
     assert str(error) == "a.onnx: Runtime cannot load it (bad magic). Export the model again."
