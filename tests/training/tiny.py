@@ -18,6 +18,7 @@ from compressor.data.dataset import ImageDataset, MemoryPixels
 from compressor.data.preprocessing import Preprocessing
 from compressor.training.augmentations.horizontal_flip import HorizontalFlip
 from compressor.training.augmentations.random_crop import RandomCrop
+from compressor.training.evaluate import evaluate
 from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.losses.distillation import Distillation
@@ -98,6 +99,7 @@ def main():
     model = network(seed=int(rank))  # other processes must get the main one's weights
     run(model, folder / f"checkpoints-{rank}", Listener(tell))
     save_file(model.state_dict(), folder / f"weights-{rank}.safetensors")
+    print(f"accuracy of {rank}:", *evaluate(model, dataset(n=95)), flush=True)
 
 
 if __name__ == "__main__":
