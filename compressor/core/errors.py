@@ -54,10 +54,14 @@ class UnknownPlugin(CompressionError):
 
 
 class OutputError(CompressionError):
+    """The run folder cannot be written, or holds something else."""
+
     exit_code = 2
 
 
 class DataError(CompressionError):
+    """Images or labels are missing, or cannot be read."""
+
     exit_code = 2
 
 
@@ -72,6 +76,8 @@ class MissingDependency(CompressionError):
 
 
 class ModelFileError(CompressionError):
+    """A model file or a saved run cannot be read."""
+
     exit_code = 4
 
 
@@ -80,24 +86,32 @@ class RefusedPickle(ModelFileError):
 
 
 class WeightsMismatch(ModelFileError):
-    pass
+    """Weights or a plan do not fit the architecture that was given."""
 
 
 class UnsupportedModel(CompressionError):
+    """An operator or a layer of the model cannot be handled."""
+
     exit_code = 4
 
 
 class NothingPrunable(UnsupportedModel):
-    pass
+    """No channel of the model may leave; the sentence holds the reasons."""
 
 
 class IncomparableMeasurements(CompressionError):
+    """Two measurements differ in machine, target, threads or batch size."""
+
     exit_code = 5
 
 
 class BudgetNotMet(CompressionError):
+    """A budget or floor was missed; the best result is written."""
+
     exit_code = 7
 
 
 class ContractViolation(CompressionError):
+    """A plug-in broke its protocol, or one of our own stages did: a bug, never the user's fault."""
+
     exit_code = 70

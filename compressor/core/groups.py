@@ -48,7 +48,10 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Layers that lose channel *i* together. A channel may stand for several positions (flattened pixels, tied blocks)."""
+    """Layers that lose channel *i* together.
+
+    A channel may stand for several positions of a layer (flattened pixels, tied blocks).
+    """
 
     name: str  # the first producer's module path
     n_channels: int
@@ -59,6 +62,7 @@ class ChannelGroup:
         return f"{self.name}: {self.n_channels} channels, " + ", ".join(f"{n} {role}s" for role, n in roles.items())
 
     def having(self, role: Role) -> list[GroupMember]:
+        """The members that meet the group in this role."""
         return [member for member in self.members if member.role is role]
 
 

@@ -40,6 +40,7 @@ class Measurement:
 
     @property
     def samples_s(self) -> tuple[float, ...]:
+        """Seconds per inference of all processes together, in the order taken."""
         return tuple(sample for process in self.processes for sample in process)
 
 

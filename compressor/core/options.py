@@ -73,17 +73,28 @@ class RunOptions:
         named = [unit for unit in ("macs", "params", "ratio") if getattr(self, unit) is not None]
         if len(named) > 1:
             raise InvalidOption("compress", "budget", "one of --macs, --params and --ratio", " and ".join(named))
-        for option, least in (("threads", 1), ("batch_size", 1), ("finetune_epochs", 0), ("round_to", 0), ("opset", 0), ("size", 0)):
+        for option, least in (
+            ("threads", 1),
+            ("batch_size", 1),
+            ("finetune_epochs", 0),
+            ("round_to", 0),
+            ("opset", 0),
+            ("size", 0),
+        ):
             if getattr(self, option) < least:
                 raise InvalidOption("compress", flag(option), f"at least {least}", getattr(self, option))
         if len(self.mean) != len(self.std):
-            raise InvalidOption("compress", "--mean and --std", "as many numbers each", f"{len(self.mean)} and {len(self.std)}")
+            raise InvalidOption(
+                "compress", "--mean and --std", "as many numbers each", f"{len(self.mean)} and {len(self.std)}"
+            )
         if any(value <= 0 for value in self.std):
             raise InvalidOption("compress", "--std", "above 0", self.std)
         if self.lr < 0:
             raise InvalidOption("compress", "--lr", "above 0", self.lr)
         if self.finetune_epochs and not self.data:
-            raise InvalidOption("compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER.")
+            raise InvalidOption(
+                "compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER."
+            )
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
 
@@ -98,10 +109,12 @@ class RunOptions:
 
     @property
     def formats(self) -> tuple[str, ...]:
+        """Formats to export to; ONNX where none is named, none where "none" is."""
         return tuple(f for f in (self.export or ("onnx",)) if f != "none")
 
     @property
     def output_folder(self) -> Path:
+        """The run folder; named after the model where none was given."""
         return Path(self.output) if self.output else Path(f"{Path(self.model).stem or 'model'}-compressed")
 
 
@@ -189,5 +202,7 @@ def _as(kind: str, name: str, value: Any) -> Any:
             raise InvalidOption("compress", flag(name), "numbers", value) from error
     expected: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     if not isinstance(value, expected[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise InvalidOption("compress", flag(name), {"int": "a whole number", "float": "a number"}.get(kind, f"a {kind}"), value)
+        raise InvalidOption(
+            "compress", flag(name), {"int": "a whole number", "float": "a number"}.get(kind, f"a {kind}"), value
+        )
     return float(value) if kind == "float" else value

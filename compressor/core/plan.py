@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from compressor.core.errors import ContractViolation
 
@@ -19,8 +20,15 @@ class GroupPlan:
 
     def __post_init__(self) -> None:
         keep = self.keep
-        if not keep or any(a >= b for a, b in zip(keep, keep[1:], strict=False)) or keep[0] < 0 or keep[-1] >= self.n_channels:
-            raise ContractViolation(f"keep must be ascending indices below {self.n_channels}, at least one, but got {keep[:8]}...")
+        if (
+            not keep
+            or any(a >= b for a, b in pairwise(keep))
+            or keep[0] < 0
+            or keep[-1] >= self.n_channels
+        ):
+            raise ContractViolation(
+                f"keep must be ascending indices below {self.n_channels}, at least one, but got {keep[:8]}..."
+            )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class SilentProgress:
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
+        """Opens a step that nobody sees."""
         yield _SilentStep()
 
     def note(self, sentence: str) -> None:
-        return None
+        """Drops the sentence."""

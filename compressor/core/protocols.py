@@ -42,7 +42,9 @@ class Selector(Protocol):
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]]
 
-    def ratios(self, groups: Sequence[ChannelGroup], context: MethodContext, pruning_ratio: float) -> Mapping[str, float]:
+    def ratios(
+        self, groups: Sequence[ChannelGroup], context: MethodContext, pruning_ratio: float
+    ) -> Mapping[str, float]:
         """Share of each group's channels to remove when `pruning_ratio` of all is to go (global allocation)."""
 
     def select(self, group: ChannelGroup, n_keep: int, context: MethodContext) -> Sequence[int]:

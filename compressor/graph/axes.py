@@ -53,7 +53,9 @@ def member_of(module: nn.Module, layer: str, role: Role, footprint: Footprint, w
         NoRule: the kind of layer has no rule, or its weight is not an ordinary parameter.
     """
     axes, attributes = _rule(module, role)
-    own = {name for name, _ in module.named_parameters(recurse=False)} | {n for n, _ in module.named_buffers(recurse=False)}
+    own = {name for name, _ in module.named_parameters(recurse=False)} | {
+        n for n, _ in module.named_buffers(recurse=False)
+    }
     for tensor, _ in axes:
         if tensor == "weight" and tensor not in own and getattr(module, "weight", None) is not None:
             raise NoRule(

@@ -79,7 +79,9 @@ def group_macs(groups: Sequence[ChannelGroup], cost: ModelCost) -> dict[str, int
             for axis in member.axes if member.role is not Role.CONSUMER else ():
                 weight = by_tensor.get(axis.tensor)
                 if weight is not None:
-                    total += weight.macs_per_element * _numel(weight.shape) * len(axis.position) / weight.shape[axis.axis]
+                    total += (
+                        weight.macs_per_element * _numel(weight.shape) * len(axis.position) / weight.shape[axis.axis]
+                    )
         found[group.name] = round(total)
     return found
 

@@ -138,9 +138,13 @@ def _same_module(model: nn.Module, name: str, other: str) -> bool:
 def _matching(modules: dict[str, nn.Module], patterns: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pattern in patterns:
-        hits = [name for name in modules if name and (fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}."))]
+        hits = [
+            name for name in modules if name and (fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}."))
+        ]
         if not hits:
             some = ", ".join([name for name in modules if name][:5])
-            raise InvalidOption("inspect", "--ignore", "a pattern that matches a layer", pattern, f"Layers are named {some}, ...")
+            raise InvalidOption(
+                "inspect", "--ignore", "a pattern that matches a layer", pattern, f"Layers are named {some}, ..."
+            )
         found.update(dict.fromkeys(hits, pattern))
     return found

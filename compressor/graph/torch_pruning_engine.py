@@ -63,7 +63,16 @@ def raw_groups(model: nn.Module, inputs: ExampleInputs) -> list[RawGroup]:
                 output_transform=lambda output: [t for t in flatten_outputs(output) if t.grad_fn is not None],
                 verbose=False,
             )
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, MemoryError) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            IndexError,
+            KeyError,
+            AttributeError,
+            AssertionError,
+            MemoryError,
+        ) as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
             raise UnsupportedModel(
                 f"The model's channels cannot be traced ({reason}). It must be differentiable from its inputs to its "

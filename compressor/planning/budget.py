@@ -26,7 +26,10 @@ class Budget:
             raise InvalidOption("budget", "unit", "macs, params or ratio", self.unit)
         if not 0.0 < self.value < 1.0:
             raise InvalidOption(
-                "budget", f"--{self.unit}", "above 0 and below 1 (or above 0% and below 100%)", self.value,
+                "budget",
+                f"--{self.unit}",
+                "above 0 and below 1 (or above 0% and below 100%)",
+                self.value,
                 "0.5 or 50% keeps half of the MACs or parameters; --ratio 0.5 removes half of the channels.",
             )
 

@@ -63,10 +63,15 @@ def decide(
     judged = [group for group in groups if judge.can(group)]
     if not judged:
         raise NothingPrunable(
-            f"The method can judge none of the {len(groups)} groups (it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
+            f"The method can judge none of the {len(groups)} groups "
+            f"(it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
             "Choose another with --method; `compress methods` lists them."
         )
-    notes = [f"{len(groups) - len(judged)} groups stay whole: the method cannot judge them."] if len(judged) < len(groups) else []
+    notes = (
+        [f"{len(groups) - len(judged)} groups stay whole: the method cannot judge them."]
+        if len(judged) < len(groups)
+        else []
+    )
     grids = {group.name: grid_of(group, round_to) for group in judged}
     wanted = uniform(judged) if allocation == "local" else judge.allocation(judged)
     widths = solve(judged, grids, wanted, budget.share(judged, cost), budget.remaining)
@@ -123,5 +128,7 @@ class _Selecting:
 def _checked(chosen: Sequence[int], group: ChannelGroup, n_keep: int) -> tuple[int, ...]:
     keep = tuple(sorted(int(i) for i in chosen))
     if len(keep) != n_keep or len(set(keep)) != n_keep or keep[0] < 0 or keep[-1] >= group.n_channels:
-        raise ContractViolation(f"{group.name}: the method must keep {n_keep} distinct channels, but kept {len(set(keep))}.")
+        raise ContractViolation(
+            f"{group.name}: the method must keep {n_keep} distinct channels, but kept {len(set(keep))}."
+        )
     return keep

@@ -1,8 +1,8 @@
 """Widths that hardware likes: multiples of a step, nearest and never zero.
 
 Runtimes compute channels in blocks of 8 or 16 (vector registers), so an odd width costs as much as the next full
-block, or sends the layer to a slow path altogether. Small groups get a smaller step, else half of a 16-channel layer could only be all or
-nothing.
+block, or sends the layer to a slow path altogether. Small groups get a smaller step, else half of a 16-channel layer
+could only be all or nothing.
 """
 
 from __future__ import annotations

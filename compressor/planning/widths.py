@@ -10,7 +10,7 @@ from compressor.planning.allocate import Allocation
 from compressor.planning.budget import TOLERANCE
 from compressor.planning.rounding import Grid
 
-# No group falls below a tenth unless the budget cannot be met otherwise: the last channels cost accuracy and save little.
+# No group falls below a tenth unless the budget cannot be met otherwise: the last channels cost accuracy, save little.
 FLOOR = 0.1
 STEPS = 40  # halvings of the level; 2^-40 is finer than any channel
 

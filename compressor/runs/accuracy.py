@@ -1,4 +1,4 @@
-"""Accuracy at one point of the run, measured on the validation images; without them it is unknown, and nobody pretends."""
+"""Accuracy at one point of the run, measured on the validation images; without them it is unknown."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def make_method(name: str, options: Sequence[str]) -> Any:
     for text in options:
         key, _, value = text.partition("=")
         if key not in known:
-            raise InvalidOption(name, "--method-option", f"one of {', '.join(sorted(known)) or 'none (it has no options)'}", key)
+            raise InvalidOption(
+                name, "--method-option", f"one of {', '.join(sorted(known)) or 'none (it has no options)'}", key
+            )
         values[key] = _literal(value)
     return kind(**values)
 
@@ -86,7 +88,9 @@ def _decide(record: Record, data: Datasets) -> Chosen:
     )
     cuts, attributes = expand(coverage.groups, decision.keep, source.module)
     sizes = {group.name: group.n_channels for group in coverage.groups}
-    macs, params = CostModel(coverage.cost, coverage.groups).predict({name: len(keep) for name, keep in decision.keep.items()})
+    macs, params = CostModel(coverage.cost, coverage.groups).predict(
+        {name: len(keep) for name, keep in decision.keep.items()}
+    )
     plan = PruningPlan(
         method=options.method,
         method_options=dataclasses.asdict(method),
@@ -111,7 +115,10 @@ def _context(record: Record, data: Datasets, method: Any) -> MethodContext:
     if not method.needs & {"data", "labels"}:
         return MethodContext(record.source.module, record.options.seed)
     if data.train is None:
-        raise DataError(f"method '{record.options.method}' needs data, but none was given. Add --data FOLDER, or choose --method l1.")
+        raise DataError(
+            f"method '{record.options.method}' needs data, but none was given. "
+            "Add --data FOLDER, or choose --method l1."
+        )
     if "labels" in method.needs:
         data.train.require_labels(f"method '{record.options.method}'")
     return MethodContext(record.source.module, record.options.seed, _Batches(data, record.options.seed), _cross_entropy)

@@ -32,7 +32,8 @@ def cover(
     if not any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules()):
         kinds = sorted({type(m).__name__ for m in model.modules() if not any(m.children())})
         raise UnsupportedModel(
-            f"The model has no convolution or linear layer, so it has no channels to prune (it holds {', '.join(kinds[:5])})."
+            f"The model has no convolution or linear layer, so it has no channels to prune "
+            f"(it holds {', '.join(kinds[:5])})."
         )
     with listener.step("Following the channels"):
         cost = measure_cost(model, inputs)
@@ -44,7 +45,9 @@ def cover(
         raise NothingPrunable(f"Nothing can be pruned. {reasons or 'The graph holds no group of channels.'}")
     coverage = Coverage(tuple(groups), tuple(found), cost, prunable_share(groups, cost), group_macs(groups, cost))
     if coverage.prunable_macs_share < WARN_BELOW:
-        listener.note(f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why.")
+        listener.note(
+            f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why."
+        )
     return coverage
 
 

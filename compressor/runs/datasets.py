@@ -51,7 +51,11 @@ def open_datasets(options: RunOptions, source: Source, progress: Progress) -> Da
 
     def opened(path: str) -> ImageDataset | None:
         n_channels = shape[0] if shape else None
-        return open_dataset(path, mean=mean, std=std, size=size, n_channels=n_channels, progress=progress) if path else None
+        return (
+            open_dataset(path, mean=mean, std=std, size=size, n_channels=n_channels, progress=progress)
+            if path
+            else None
+        )
 
     if mean is None:
         progress.note("No --mean and --std were given and the model names none: pixels are only scaled to 0..1.")

@@ -38,7 +38,9 @@ def export_and_verify(record: Record, small: nn.Module, data: Datasets, folder: 
                 files = _export(record, small, formats, folder)
             except UnsupportedOperator:
                 files = _export(record, small, wanted, folder) if wanted else []
-                record.note("model.pt2 was left out: torch.export cannot capture this model. plan.json replays on its class.")
+                record.note(
+                    "model.pt2 was left out: torch.export cannot capture this model. plan.json replays on its class."
+                )
             step.advance(len(files))
         facts.update({file.format: file.n_bytes for file in files})
     with record.stage("verify"), record.progress.step("Comparing files with the model", total=len(files)) as step:
@@ -81,4 +83,6 @@ def _real_images(record: Record, data: Datasets) -> dict[str, ExampleInputs]:
     count = min(N_REAL_IMAGES, len(dataset))
     pixels, _ = dataset.batch(torch.linspace(0, len(dataset) - 1, count).long().tolist())
     inputs = record.source.inputs
-    return {f"{count} images of {dataset.name}": ExampleInputs(inputs.names, (dataset.prepare(pixels),), inputs.by_keyword)}
+    return {
+        f"{count} images of {dataset.name}": ExampleInputs(inputs.names, (dataset.prepare(pixels),), inputs.by_keyword)
+    }

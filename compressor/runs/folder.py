@@ -1,7 +1,8 @@
 """The run folder: claimed, worked in under a hidden name, and filled only with whole files at the end.
 
-While a run works, everything lies in `RUN/.work`, so that a crash, a full disk or Ctrl-C leaves no half of a result, and the
-same command finds the stages that were finished. `report.json` is moved last: a folder that has it is a finished run.
+While a run works, everything lies in `RUN/.work`, so that a crash, a full disk or Ctrl-C leaves no half of a result,
+and the same command finds the stages that were finished. `report.json` is moved last: a folder that has it is a
+finished run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class RunFolder:
 
     @property
     def work(self) -> Path:
+        """Where stages write; gone when the run is finished."""
         return self.path / WORK
 
     @classmethod
@@ -77,10 +79,14 @@ class RunFolder:
                 "Choose another folder with -o, or start over with --force."
             )
         if (self.path / FINISHED).exists():
-            raise OutputError(f"{self.path}: holds a finished run. Choose another folder with -o, or replace it with --force.")
+            raise OutputError(
+                f"{self.path}: holds a finished run. Choose another folder with -o, or replace it with --force."
+            )
         foreign = [p.name for p in self.path.iterdir() if p.name != WORK and not p.name.startswith(OUR_FILES)]
         if foreign:
-            raise OutputError(f"{self.path}: is not empty (it holds {sorted(foreign)[0]}). Choose another folder with -o.")
+            raise OutputError(
+                f"{self.path}: is not empty (it holds {sorted(foreign)[0]}). Choose another folder with -o."
+            )
 
     def remember(self, stage: str, kind: type[T], make: Callable[[], T]) -> T:
         """The value of a stage: read back if the run got that far before, else made and saved."""

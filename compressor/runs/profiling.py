@@ -59,9 +59,17 @@ def profile(
         foreign = [file.name for file in files if file.suffix not in target.accepts]
         if foreign:
             kinds = " or ".join(target.accepts)
-            raise InvalidOption("profile", "--on", f"a target that reads {foreign[0]}", name, f"{name} reads {kinds} files.")
+            raise InvalidOption(
+                "profile", "--on", f"a target that reads {foreign[0]}", name, f"{name} reads {kinds} files."
+            )
         measured = measure(
-            files, name, factory, threads=threads, batch_size=batch_size, shapes=shapes, progress=progress or SilentProgress()
+            files,
+            name,
+            factory,
+            threads=threads,
+            batch_size=batch_size,
+            shapes=shapes,
+            progress=progress or SilentProgress(),
         )
         found.append(Profile(name, tuple(measured), tuple(compare(measured[0], other) for other in measured[1:])))
     return found
@@ -71,4 +79,6 @@ def _default_target(file: Path) -> str:
     for name in target_names():
         if name.endswith(":cpu") and file.suffix in load_target(name).accepts:
             return name
-    raise InvalidOption("profile", "FILE", "an .onnx, .xml or .pt2 file", file.name, "`compress targets` lists what is read.")
+    raise InvalidOption(
+        "profile", "FILE", "an .onnx, .xml or .pt2 file", file.name, "`compress targets` lists what is read."
+    )

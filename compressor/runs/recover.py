@@ -1,4 +1,4 @@
-"""The stage that gives accuracy back: recoveries in order, each measured, each kept so that a killed run goes on after it."""
+"""The stage that gives accuracy back: recoveries in order, each measured and kept; a killed run goes on after it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
             record.stages.append(folder.remember(f"recovered-{i}-{name}", StageRow, lambda: StageRow("", 0.0)))
         else:
             with record.stage(name) as facts:
-                facts.update(plugin.apply(_context(record, small, data, folder.work / f"checkpoints-{i}-{name}"), record.progress))
+                facts.update(
+                    plugin.apply(
+                        _context(record, small, data, folder.work / f"checkpoints-{i}-{name}"), record.progress
+                    )
+                )
             if is_main_process():
                 folder.remember(f"recovered-{i}-{name}", StageRow, lambda: record.stages[-1])
                 partial = done.with_suffix(".partial")
@@ -80,7 +84,9 @@ def _make(name: str, options: RunOptions, labelled: bool) -> Any:
 
 def _check_needs(name: str, plugin: Any, data: Datasets) -> None:
     if "data" in plugin.needs and data.train is None:
-        raise DataError(f"recovery '{name}' needs images, but none were given. Add --data FOLDER, or leave it out of --recover.")
+        raise DataError(
+            f"recovery '{name}' needs images, but none were given. Add --data FOLDER, or leave it out of --recover."
+        )
     if "labels" in plugin.needs and data.train is not None:
         data.train.require_labels(f"recovery '{name}'")
 

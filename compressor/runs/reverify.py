@@ -36,14 +36,26 @@ def verify_run(run: Path, progress: Progress) -> list[ParityRow]:
         for recorded in report.files:
             damage = _damage(run, recorded)
             if damage:
-                rows.append(ParityRow(recorded.name, recorded.format, 0, damage, float("inf"), float("inf"), passed=False))
+                rows.append(
+                    ParityRow(recorded.name, recorded.format, 0, damage, float("inf"), float("inf"), passed=False)
+                )
             else:
-                outcome = verify(reopen(run / recorded.name, recorded.format, inputs.names, recorded.details), module, inputs)
-                row = ParityRow(recorded.name, recorded.format, 0, outcome.failure, float("inf"), float("inf"), passed=False)
+                outcome = verify(
+                    reopen(run / recorded.name, recorded.format, inputs.names, recorded.details), module, inputs
+                )
+                row = ParityRow(
+                    recorded.name, recorded.format, 0, outcome.failure, float("inf"), float("inf"), passed=False
+                )
                 rows += [row] if outcome.failure else []
                 rows += [
-                    replace(row, batch_size=c.batch_size, inputs=c.inputs, max_abs_error=c.max_abs_error,
-                            max_rel_error=c.max_rel_error, passed=c.passed)
+                    replace(
+                        row,
+                        batch_size=c.batch_size,
+                        inputs=c.inputs,
+                        max_abs_error=c.max_abs_error,
+                        max_rel_error=c.max_rel_error,
+                        passed=c.passed,
+                    )
                     for c in outcome.checks
                 ]
             step.advance(note=recorded.name)

@@ -34,7 +34,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise ModelFileError(f"{path}: cannot be read ({error}). Make the run again.") from error
     except RuntimeError as error:
         first = str(error).splitlines()
-        raise WeightsMismatch(f"{path}: does not fit this model: {' '.join(line.strip() for line in first[:3])}") from error
+        raise WeightsMismatch(
+            f"{path}: does not fit this model: {' '.join(line.strip() for line in first[:3])}"
+        ) from error
 
 
 def replay(run: Path, model: nn.Module) -> nn.Module:

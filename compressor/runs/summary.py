@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import shlex
 from collections.abc import Sequence
 
@@ -94,7 +95,9 @@ def group_rows(coverage: Coverage, plan: PruningPlan | None = None) -> tuple[Gro
         n_kept = len(planned.keep) if planned else group.n_channels
         share = coverage.group_macs[group.name] / total
         rows.append(GroupRow(group.name, group.n_channels, n_kept, share, len(group.members)))
-    rows += [GroupRow(b.name, b.n_channels, b.n_channels, b.macs / total, len(b.layers), b.reason) for b in coverage.blocked]
+    rows += [
+        GroupRow(b.name, b.n_channels, b.n_channels, b.macs / total, len(b.layers), b.reason) for b in coverage.blocked
+    ]
     return tuple(rows)
 
 
@@ -105,7 +108,8 @@ def _widths(coverage: Coverage, plan: PruningPlan, model: nn.Module) -> tuple[Wi
         WidthRow(change.layer, kinds.get(change.layer, ""), change.before, change.after)
         for change in plan.attributes
         if change.attribute in ("out_channels", "out_features", "embedding_dim")
-        and isinstance(change.before, int) and isinstance(change.after, int)
+        and isinstance(change.before, int)
+        and isinstance(change.after, int)
     ]
     return tuple(sorted(rows, key=lambda row: order[row.layer]))
 
@@ -139,14 +143,15 @@ def _latency(timing: Timing) -> LatencyRow:
     if timing.base is None or timing.compressed is None or timing.comparison is None:
         return LatencyRow(timing.target, unavailable=timing.unavailable)
     found = timing.comparison
+    known = all(map(math.isfinite, (found.ratio, *found.interval)))  # JSON has no NaN
     return LatencyRow(
         target=timing.target,
         batch_size=timing.base.batch_size,
         threads=timing.base.threads,
         base=latency_stats(timing.base.samples_s),
         compressed=latency_stats(timing.compressed.samples_s),
-        ratio=found.ratio,
-        interval=found.interval,
+        ratio=found.ratio if known else None,
+        interval=found.interval if known else None,
         verdict=found.verdict,
         base_samples_ms=_thinned(timing.base),
         compressed_samples_ms=_thinned(timing.compressed),

@@ -65,7 +65,8 @@ def _time(record: Record, name: str, target: Any, file: ExportedFile | None) -> 
     base = next(original for original in record.base_files if original.format == file.format)
     options = record.options
     shapes = {
-        n: (options.batch_size, *t.shape[1:]) for n, t in zip(record.source.inputs.names, record.source.inputs.tensors, strict=True)
+        n: (options.batch_size, *t.shape[1:])
+        for n, t in zip(record.source.inputs.names, record.source.inputs.tensors, strict=True)
     }
     before, after = measure(
         [base.path, file.path],

@@ -34,6 +34,7 @@ class Difference:
 
     @property
     def equal(self) -> bool:
+        """Whether they agree: within the tolerance, and far below what silencing the channels did."""
         return self.max_rel <= self.tolerance and self.max_rel <= max(1e-3 * self.effect_rel, 1e-13)
 
 
@@ -73,7 +74,9 @@ class Reference:
         moved = max((_distance(a, b) for a, b in zip(wanted, self.outputs, strict=True)), default=0.0)
         scale = max((float(t.abs().max()) for t in wanted if t.numel()), default=0.0) or 1.0
         effect = moved / scale if self.dtype is torch.float64 else float("inf")  # too coarse to tell in single
-        return Difference(max_abs, max_abs / scale, effect, TOLERANCE[self.dtype], str(self.dtype).removeprefix("torch."))
+        return Difference(
+            max_abs, max_abs / scale, effect, TOLERANCE[self.dtype], str(self.dtype).removeprefix("torch.")
+        )
 
 
 def compare_cut_with_masking(
@@ -102,7 +105,7 @@ class ShapeChanged(Exception):
 
 def _outputs(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
     with evaluating(model):
-        return [t for t in flatten_outputs(inputs.call(model))]
+        return flatten_outputs(inputs.call(model))
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

@@ -65,14 +65,19 @@ def _check(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Att
     for piece in cuts:
         tensor = tensors.get(piece.tensor)
         if tensor is None:
-            raise WeightsMismatch(f"The plan cuts {piece.tensor}, which this model does not have. Pass the class it was made for.")
+            raise WeightsMismatch(
+                f"The plan cuts {piece.tensor}, which this model does not have. Pass the class it was made for."
+            )
         if piece.axis >= tensor.dim() or tensor.shape[piece.axis] != piece.size:
             raise WeightsMismatch(
                 f"The plan expects {piece.size} positions on axis {piece.axis} of {piece.tensor}, "
-                f"but this model has shape {tuple(tensor.shape)}. Pass a fresh, uncut instance of the class it was made for."
+                f"but this model has shape {tuple(tensor.shape)}. "
+                "Pass a fresh, uncut instance of the class it was made for."
             )
         if not piece.keep or min(piece.keep) < 0 or max(piece.keep) >= piece.size:
-            raise WeightsMismatch(f"The plan keeps positions outside {piece.tensor}. The file is damaged; make the run again.")
+            raise WeightsMismatch(
+                f"The plan keeps positions outside {piece.tensor}. The file is damaged; make the run again."
+            )
     for change in attributes:
         found = getattr(model.get_submodule(change.layer), change.attribute, None)
         if found != change.before:

@@ -2,7 +2,8 @@
 
 Cutting a channel and silencing it are the same thing if every layer that makes, passes or reads it agrees on where it
 lies. Silencing needs no bookkeeping of the graph's index maps beyond single layers, so the two are independent
-enough to check one another. Norms over several channels take their statistics over the kept ones only, as after the cut.
+enough to check one another. Norms over several channels take their statistics over the kept ones only, as after the
+cut.
 """
 
 from __future__ import annotations

@@ -18,7 +18,11 @@ from exporters.signature import ExampleInputs
 
 
 def try_groups(
-    model: nn.Module, groups: Sequence[ChannelGroup], inputs: ExampleInputs, seed: int = 0, progress: Progress | None = None
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    inputs: ExampleInputs,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[list[ChannelGroup], list[BlockedGroup]]:
     """Splits groups into those whose cut equals masking on `model`, and those whose cut does not.
 
