@@ -37,10 +37,10 @@ def by_rank(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], compar
 
 
 def by_ratios(groups: Sequence[ChannelGroup], ratios: Callable[[float], Mapping[str, float]]) -> Allocation:
-    """Global allocation of a selector that says itself which share each group loses at an overall share."""
+    """Global allocation of a selector that says itself which share each group loses at an overall share below 1."""
 
     def at(level: float) -> Mapping[str, float]:
-        share = ratios(level)
+        share = ratios(min(level, 1.0 - 1e-9))
         return {group.name: group.n_channels * (1.0 - share.get(group.name, 0.0)) for group in groups}
 
     return at
