@@ -15,7 +15,7 @@ from exporters.errors import UnsupportedOperator
 from exporters.export import export
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile
-from exporters.verify import verify
+from exporters.verify import verify_all
 
 PROGRAM = "pt2"
 N_REAL_IMAGES = 8
@@ -44,9 +44,9 @@ def export_and_verify(record: Record, small: nn.Module, data: Datasets, folder: 
             step.advance(len(files))
         facts.update({file.format: file.n_bytes for file in files})
     with record.stage("verify"), record.progress.step("Comparing files with the model", total=len(files)) as step:
-        real = _real_images(record, data)
-        for file in files:
-            outcome = verify(file, small, record.source.inputs, extra_inputs=real if file.dynamic_batch else None)
+        dynamic = all(file.dynamic_batch for file in files)
+        real = _real_images(record, data, N_REAL_IMAGES if dynamic else record.source.inputs.batch_size)
+        for file, outcome in zip(files, verify_all(files, small, record.source.inputs, extra_inputs=real), strict=True):
             record.verifications.append(outcome)
             if outcome.passed:
                 record.files.append(file)
@@ -76,11 +76,11 @@ def _withdraw(record: Record, file: ExportedFile, failure: str) -> None:
     record.note(f"{file.path.name} is not handed over: {reason}")
 
 
-def _real_images(record: Record, data: Datasets) -> dict[str, ExampleInputs]:
+def _real_images(record: Record, data: Datasets, n_images: int) -> dict[str, ExampleInputs]:
     dataset = data.val or data.train
     if dataset is None or len(record.source.inputs.tensors) != 1:
         return {}
-    count = min(N_REAL_IMAGES, len(dataset))
+    count = min(n_images, len(dataset))
     pixels, _ = dataset.batch(torch.linspace(0, len(dataset) - 1, count).long().tolist())
     inputs = record.source.inputs
     return {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.core.errors import UnsupportedModel
 from compressor.targets._inputs import InputSpec, cannot_load, make_arrays, resolve_shapes
+from exporters import runtimes
 
 if TYPE_CHECKING:
     import openvino
@@ -28,7 +29,7 @@ def make_runner(
         UnsupportedModel: it was compiled for another device, or an input is not a tensor of numbers.
         InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
     """
-    import openvino
+    openvino = runtimes.openvino()
 
     core = openvino.Core()
     try:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from compressor.targets._inputs import missing_package
 from compressor.targets._openvino import make_runner
+from exporters import runtimes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class OpenVinoCpu:
 
     def describe(self) -> dict[str, str]:
         """What really runs."""
-        import openvino
+        openvino = runtimes.openvino()
 
         return {
             "runtime": f"openvino {openvino.__version__}",

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from compressor.targets._inputs import missing_package
 from compressor.targets._openvino import make_runner
+from exporters import runtimes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class OpenVinoGpu:
         missing = missing_package("openvino", "openvino")
         if missing:
             return missing
-        import openvino
+        openvino = runtimes.openvino()
 
         try:
             devices = openvino.Core().available_devices
@@ -54,7 +55,7 @@ class OpenVinoGpu:
 
     def describe(self) -> dict[str, str]:
         """What really runs."""
-        import openvino
+        openvino = runtimes.openvino()
 
         return {
             "runtime": f"openvino {openvino.__version__}",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from exporters import runtimes
 from exporters.errors import UnsupportedOperator
 from exporters.format import LoadedFile, Written
 
@@ -29,7 +29,7 @@ class OpenVinoFormat:
     def write(self, source: Source, path: Path, parent: ExportedFile | None) -> Written:
         """Writes `path` and the weights beside it; see `Format.write`."""
         assert parent is not None  # made_from
-        ov = _openvino()
+        ov = runtimes.openvino()
         try:
             model = ov.convert_model(str(parent.path))
         except Exception as error:  # OpenVINO's conversion errors share no public class
@@ -46,7 +46,7 @@ class OpenVinoFormat:
 
     def load(self, path: Path) -> LoadedFile:
         """Compiles the file for the CPU; float32 is asked for, since some CPUs would choose bfloat16."""
-        ov = _openvino()
+        ov = runtimes.openvino()
         compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
         def run(arrays: Sequence[Any]) -> list[Any]:
@@ -54,14 +54,6 @@ class OpenVinoFormat:
             return [results[port] for port in compiled.outputs]
 
         return LoadedFile(_names(compiled.inputs), _names(compiled.outputs), run)
-
-
-def _openvino() -> Any:
-    # Importing openvino reports the use to its maker over the network; without this package it imports a silent stub.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
 
 
 def _names(ports: Sequence[Any]) -> tuple[str, ...]:
