@@ -39,7 +39,7 @@ def test_listing_formats_and_starting_a_worker_import_no_torch_and_no_runtime() 
 
 def test_openvino_reports_nothing_to_its_maker() -> None:
     code = (
-        "import sys\nfrom exporters.formats.openvino import _openvino\n_openvino()\n"
+        "import sys\nfrom exporters import runtimes\nruntimes.openvino()\n"
         "sys.exit('telemetry' if sys.modules.get('openvino_telemetry') else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
