@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -33,6 +33,7 @@ def find_groups(
         UnsupportedModel: the model cannot be traced.
     """
     modules = dict(model.named_modules())
+    order = {name: i for i, name in enumerate([*modules, *dict(model.named_parameters())])}
     shared = _shared_tensors(model)
     ignored = _matching(modules, ignore)
     groups: list[ChannelGroup] = []
@@ -40,23 +41,26 @@ def find_groups(
     owned: dict[tuple[str, int, int], str] = {}
     for raw in raw_groups(model, inputs):
         try:
-            group = _build(raw, modules, shared, ignored, owned)
+            n_channels, members = _members(raw, modules, shared, ignored)
+            _refuse_rivals(members, owned)
         except NoRule as reason:
-            makers = tuple(dict.fromkeys([raw.root, *(t.layer for t in raw.touches if t.is_output)]))
-            blocked.append(BlockedGroup(raw.root, raw.n_channels, str(reason), layers=makers))
+            makers = tuple(sorted({raw.root, *(t.layer for t in raw.touches if t.is_output)}, key=order.__getitem__))
+            name = next(layer for layer in makers if layer == raw.root or _makes_channels(modules.get(layer)))
+            blocked.append(BlockedGroup(name, raw.n_channels, str(reason), layers=makers))
             continue
-        groups.append(group)
-        owned.update({(a.tensor, a.axis, p): group.name for m in group.members for a in m.axes for p in a.position})
-    return groups, blocked
+        members.sort(key=lambda member: order[member.layer])
+        name = next(member.layer for member in members if member.role is Role.PRODUCER)
+        groups.append(ChannelGroup(name, n_channels, tuple(members)))
+        owned.update({(a.tensor, a.axis, p): name for m in members for a in m.axes for p in a.position})
+    seen = {m.layer for g in groups for m in g.members if m.role is not Role.CONSUMER}
+    blocked += _unseen(modules, seen.union(*(group.layers for group in blocked)))
+    return sorted(groups, key=lambda g: order[g.name]), sorted(blocked, key=lambda b: order[b.name])
 
 
-def _build(
-    raw: RawGroup,
-    modules: dict[str, nn.Module],
-    shared: dict[str, str],
-    ignored: dict[str, str],
-    owned: dict[tuple[str, int, int], str],
-) -> ChannelGroup:
+def _members(
+    raw: RawGroup, modules: dict[str, nn.Module], shared: dict[str, str], ignored: dict[str, str]
+) -> tuple[int, list[GroupMember]]:
+    """How many channels can be chosen, and the layers that lose them."""
     if raw.failure:
         raise NoRule(f"{raw.failure}.")
     if raw.reaches_output:
@@ -64,20 +68,45 @@ def _build(
     for touch in raw.touches:
         if touch.is_output and touch.layer in ignored:
             raise NoRule(f"{touch.layer} is kept by --ignore {ignored[touch.layer]}.")
+    if raw.n_channels < 2:
+        raise NoRule("it has a single channel, which has to stay.")
     n_slots, slot_of, whole_norm_groups = _slots(raw, modules)
     if n_slots < 2:
         raise NoRule("its blocks (grouped convolution or GroupNorm) have one channel each, so none can leave alone.")
-    members = tuple(_member(touch, modules, slot_of, whole_norm_groups) for touch in raw.touches)
+    members = [_member(touch, modules, slot_of, whole_norm_groups) for touch in raw.touches]
     for member in members:
         for axis in member.axes:
             if axis.tensor in shared:
                 raise NoRule(f"{axis.tensor} is the same tensor as {shared[axis.tensor]}, which cannot follow.")
+            owner, _, tensor = axis.tensor.rpartition(".")
+            size = getattr(modules[owner], tensor).shape[axis.axis]
+            if axis.position and max(axis.position) >= size:
+                raise NoRule(f"an operator between it and {member.layer} mixes channels: fewer arrive than were made.")
+    if not any(member.role is Role.PRODUCER for member in members):
+        raise NoRule("no layer makes its channels.")
+    return n_slots, members
+
+
+def _refuse_rivals(members: list[GroupMember], owned: dict[tuple[str, int, int], str]) -> None:
+    for member in members:
+        for axis in member.axes:
             rival = next((owned[k] for p in axis.position if (k := (axis.tensor, axis.axis, p)) in owned), None)
             if rival:
                 raise NoRule(f"it shares channels of {member.layer} with the group of {rival}.")
-    if not any(member.role is Role.PRODUCER for member in members):
-        raise NoRule("no layer makes its channels.")
-    return ChannelGroup(raw.root, n_slots, members)
+
+
+def _unseen(modules: dict[str, nn.Module], seen: set[str]) -> Iterator[BlockedGroup]:
+    """Layers that the trace did not meet: they stay, and that is said."""
+    reason = "no gradient reaches it, so its channels cannot be followed (not called, or called without gradients)."
+    for name, module in modules.items():
+        if any(name == other or name.startswith(f"{other}.") for other in seen):
+            continue
+        if isinstance(module, _ConvNd):
+            yield BlockedGroup(name, module.out_channels, reason, layers=(name,))
+        elif isinstance(module, nn.Linear):
+            yield BlockedGroup(name, module.out_features, reason, layers=(name,))
+        elif isinstance(module, nn.Embedding):
+            yield BlockedGroup(name, module.embedding_dim, reason, layers=(name,))
 
 
 def _slots(raw: RawGroup, modules: dict[str, nn.Module]) -> tuple[int, list[int], bool]:
@@ -111,11 +140,14 @@ def _member(touch: Touch, modules: dict[str, nn.Module], slot_of: list[int], who
         owner = modules[touch.layer.rpartition(".")[0]]
         return bare_parameter(touch.layer, touch.parameter_axis, owner, footprint)
     module = modules[touch.layer]
-    if is_depthwise(module) or not isinstance(module, (_ConvNd, nn.Linear, nn.Embedding)):
+    role = Role.PRODUCER if touch.is_output else Role.CONSUMER
+    if not _makes_channels(module):
         role = Role.CHANNELWISE
-    else:
-        role = Role.PRODUCER if touch.is_output else Role.CONSUMER
     return member_of(module, touch.layer, role, footprint, whole_norm_groups)
+
+
+def _makes_channels(module: nn.Module | None) -> bool:
+    return isinstance(module, (_ConvNd, nn.Linear, nn.Embedding)) and not is_depthwise(module)
 
 
 def _shared_tensors(model: nn.Module) -> dict[str, str]:

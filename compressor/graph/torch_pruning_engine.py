@@ -47,7 +47,7 @@ class RawGroup:
 
 
 def raw_groups(model: nn.Module, inputs: ExampleInputs) -> list[RawGroup]:
-    """Every group of the model, in the order of execution.
+    """Every group of the model; two of them may overlap where the library's graph is not symmetric.
 
     Raises:
         UnsupportedModel: the model cannot be traced with gradients.
@@ -63,36 +63,28 @@ def raw_groups(model: nn.Module, inputs: ExampleInputs) -> list[RawGroup]:
                 output_transform=lambda output: [t for t in flatten_outputs(output) if t.grad_fn is not None],
                 verbose=False,
             )
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            IndexError,
-            KeyError,
-            AttributeError,
-            AssertionError,
-            MemoryError,
-        ) as error:
+        except Exception as error:  # the library, or the model's own code, may raise anything
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
             raise UnsupportedModel(
-                f"The model's channels cannot be traced ({reason}). It must be differentiable from its inputs to its "
-                "outputs; wrap it so that forward returns the tensors before any post-processing."
+                f"torch-pruning cannot trace the model's channels ({reason}). Where forward post-processes its "
+                "outputs, wrap the model so that it returns the tensors before that; otherwise please report the model."
             ) from error
         names = {id(module): name for name, module in model.named_modules()}
-        return list(_walk(graph, names))[::-1]
+        return list(_walk(graph, names))
 
 
 def _walk(graph: torch_pruning.DependencyGraph, names: dict[int, str]) -> Iterator[RawGroup]:
-    done: set[int] = set()
+    covered: dict[int, set[int]] = {}  # output channels that earlier groups hold
     for module, node in list(graph.module2node.items()):
-        if not isinstance(module, (_ConvNd, nn.Linear, nn.Embedding)) or id(module) in done or id(module) not in names:
+        if not isinstance(module, (_ConvNd, nn.Linear, nn.Embedding)) or id(module) not in names:
             continue
         pruner = graph.get_pruner_of_module(module)
         n_channels = pruner.get_out_channels(module)
+        if len(covered.get(id(module), ())) == n_channels:
+            continue
         try:
             group = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(n_channels)))
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, MemoryError) as error:
-            done.add(id(module))
+        except Exception as error:  # the library may raise anything
             failure = f"torch-pruning cannot follow its channels ({type(error).__name__}: {error})"
             yield RawGroup(names[id(module)], n_channels, (), reaches_output=False, failure=failure)
             continue
@@ -110,7 +102,7 @@ def _walk(graph: torch_pruning.DependencyGraph, names: dict[int, str]) -> Iterat
                 continue
             reaches_output |= is_output and not target.outputs
             if is_output:
-                done.add(id(target.module))
+                covered.setdefault(id(target.module), set()).update(position)
             touches.append(Touch(names[id(target.module)], is_output, position, channel))
         yield RawGroup(names[id(module)], n_channels, tuple(touches), reaches_output)
 
@@ -118,7 +110,7 @@ def _walk(graph: torch_pruning.DependencyGraph, names: dict[int, str]) -> Iterat
 @contextmanager
 def _traceable(model: nn.Module) -> Iterator[None]:
     """Gradients on, evaluation mode; everything is put back."""
-    modes = {module: module.training for module in model.modules()}
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
     frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
     for parameter in frozen:
         parameter.requires_grad_(True)
@@ -128,5 +120,6 @@ def _traceable(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
-        for module, training in modes.items():
-            module.training = training
+        for module, former in attributes:  # modes, and what a forward pass keeps on the module
+            vars(module).clear()
+            vars(module).update(former)
