@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ else:
     import tomli as tomllib
 
 # Options that say how a run is shown or stored; a run is the same run without them.
+MAX_SEED = 1 << 32  # all random generators that are used take less
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
 
 
@@ -80,6 +83,8 @@ class RunOptions:
             ("round_to", 0),
             ("opset", 0),
             ("size", 0),
+            ("train_batch_size", 0),
+            ("seed", 0),
         ):
             if getattr(self, option) < least:
                 raise InvalidOption("compress", flag(option), f"at least {least}", getattr(self, option))
@@ -87,14 +92,26 @@ class RunOptions:
             raise InvalidOption(
                 "compress", "--mean and --std", "as many numbers each", f"{len(self.mean)} and {len(self.std)}"
             )
-        if any(value <= 0 for value in self.std):
-            raise InvalidOption("compress", "--std", "above 0", self.std)
-        if self.lr < 0:
-            raise InvalidOption("compress", "--lr", "above 0", self.lr)
+        if not all(math.isfinite(value) for value in self.mean):
+            raise InvalidOption("compress", "--mean", "finite numbers", self.mean)
+        if not all(0 < value < math.inf for value in self.std):
+            raise InvalidOption("compress", "--std", "finite numbers above 0", self.std)
+        if not 0 <= self.lr < math.inf:
+            raise InvalidOption("compress", "--lr", "a finite number above 0", self.lr)
+        if self.seed >= MAX_SEED:
+            raise InvalidOption("compress", "--seed", f"below {MAX_SEED}", self.seed)
+        if self.allocation not in ("", "local", "global"):
+            raise InvalidOption("compress", "--allocation", "local or global", self.allocation)
         if self.finetune_epochs and not self.data:
             raise InvalidOption(
                 "compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER."
             )
+        for option in ("distill", "lr", "train_batch_size", "flip"):
+            if getattr(self, option) and not self.finetune_epochs:
+                step = "Add --finetune-epochs 3, for example."
+                raise InvalidOption(
+                    "compress", flag(option), "used with --finetune-epochs", getattr(self, option), step
+                )
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
 
@@ -139,9 +156,12 @@ def options_from(*layers: Mapping[str, Any]) -> RunOptions:
         budgets = {"macs", "params", "ratio"}
         if budgets & layer.keys():  # a typed budget replaces the recipe's
             values = {name: value for name, value in values.items() if name not in budgets}
-        for name, value in layer.items():
+        for key, value in layer.items():
+            name = key.replace("-", "_")
             if name not in fields:
-                raise InvalidOption("recipe", name, "an option of `compress`", value, "See compress --help.")
+                near = difflib.get_close_matches(name, fields, n=1)
+                step = f"Did you mean {near[0]}?" if near else "See compress --help."
+                raise InvalidOption("recipe", "key", "the name of an option", key, step)
             values[name] = _as(str(fields[name].type), name, value)
     return RunOptions(**values)
 
@@ -160,11 +180,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise InvalidOption("compress", "--recipe", f"valid TOML ({error})", str(path)) from error
 
 
+HEADER = "# Reproduces this run, from the folder that it was started in: compress --recipe RUN/recipe.toml -o OTHER\n"
+
+
 def recipe_of(options: RunOptions) -> str:
     """TOML of everything that differs from the defaults; `compress --recipe` reads it back."""
     import tomli_w
 
-    return "# Reproduces this run: compress --recipe recipe.toml\n" + tomli_w.dumps(
+    return HEADER + tomli_w.dumps(
         {name: list(value) if isinstance(value, tuple) else value for name, value in changed(options).items()}
     )
 
@@ -184,7 +207,7 @@ def share(text: str | float, option: str) -> float:
     """
     try:
         value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         value = float("nan")
     if not 0.0 < value < 1.0:
         raise InvalidOption("compress", flag(option), "a share above 0 and below 1, such as 0.5 or 50%", text)
@@ -198,10 +221,11 @@ def _as(kind: str, name: str, value: Any) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         try:
             return tuple(float(v) for v in items) if "float" in kind else tuple(str(v) for v in items)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InvalidOption("compress", flag(name), "numbers", value) from error
     expected: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
-    if not isinstance(value, expected[kind]) or (isinstance(value, bool) and kind != "bool"):
+    fits = isinstance(value, expected[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if not fits:
         raise InvalidOption(
             "compress", flag(name), {"int": "a whole number", "float": "a number"}.get(kind, f"a {kind}"), value
         )

@@ -9,6 +9,22 @@ from compressor.core.errors import ContractViolation
 
 # 1: groups, cuts, attributes.
 PLAN_FORMAT = 1
+# The attributes of layers that name a size; a plan changes no others.
+SIZES = frozenset(
+    {
+        "in_channels",
+        "out_channels",
+        "groups",
+        "in_features",
+        "out_features",
+        "num_features",
+        "num_channels",
+        "num_groups",
+        "normalized_shape",
+        "num_parameters",
+        "embedding_dim",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -20,12 +36,7 @@ class GroupPlan:
 
     def __post_init__(self) -> None:
         keep = self.keep
-        if (
-            not keep
-            or any(a >= b for a, b in pairwise(keep))
-            or keep[0] < 0
-            or keep[-1] >= self.n_channels
-        ):
+        if not keep or any(a >= b for a, b in pairwise(keep)) or keep[0] < 0 or keep[-1] >= self.n_channels:
             raise ContractViolation(
                 f"keep must be ascending indices below {self.n_channels}, at least one, but got {keep[:8]}..."
             )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from compressor.core.errors import ModelFileError
+from compressor.core.errors import CompressionError, ModelFileError
 from compressor.core.files import write_atomically
 
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=64)
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
@@ -42,6 +40,8 @@ def from_json(kind: type[T], text: str | bytes, owner: str) -> T:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole text"
         raise ModelFileError(f"{owner}: not a valid {kind.__name__} ({where}: {first['msg']}).") from error
+    except CompressionError as error:  # a value of the right shape that its class refuses
+        raise ModelFileError(f"{owner}: not a valid {kind.__name__} ({error}).") from error
     return value
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressor.core.errors import ContractViolation, InvalidOption, NothingPrunable
-from compressor.core.groups import ChannelGroup, ModelCost
+from compressor.core.errors import ContractViolation, InvalidOption, NothingPrunable, UnsupportedModel
+from compressor.core.groups import ChannelGroup, ModelCost, Role
 from compressor.core.protocols import MethodContext
 from compressor.planning.allocate import Allocation, by_rank, by_ratios, uniform
 from compressor.planning.budget import Budget
@@ -53,6 +53,7 @@ def decide(
     Raises:
         InvalidOption: unknown allocation, or `round_to` below 0.
         NothingPrunable: the method can judge none of the groups.
+        UnsupportedModel: a score is NaN or infinite.
         ContractViolation: the method broke its protocol.
     """
     if allocation not in ALLOCATIONS:
@@ -90,10 +91,17 @@ class _Scoring:
         self.scores: Mapping[str, Tensor] = method.scores(groups, context)
         for group in groups:
             score = self.scores.get(group.name)
-            if score is not None and (score.shape != (group.n_channels,) or not bool(torch.isfinite(score).all())):
+            if score is None:
+                continue
+            if score.shape != (group.n_channels,):
                 raise ContractViolation(
-                    f"{type(method).__name__}: scores of {group.name} must be finite and of shape ({group.n_channels},), "
-                    f"but got {tuple(score.shape)}. Check the model's weights for NaN."
+                    f"{type(method).__name__}: scores of {group.name} must be of shape ({group.n_channels},), "
+                    f"but got {tuple(score.shape)}."
+                )
+            if not bool(torch.isfinite(score).all()):
+                raise UnsupportedModel(
+                    f"{type(method).__name__}: scores of {group.name} must be finite, but one is NaN or infinite. "
+                    f"Check the weights of {', '.join(member.layer for member in group.having(Role.PRODUCER))}."
                 )
 
     def can(self, group: ChannelGroup) -> bool:

@@ -15,6 +15,7 @@ from compressor.core.errors import DataError, InvalidOption
 from compressor.core.plan import GroupPlan, PruningPlan
 from compressor.core.plugins import PluginFolder
 from compressor.core.protocols import MethodContext
+from compressor.data.dataset import ImageDataset
 from compressor.graph.cost import CostModel
 from compressor.planning.budget import Budget
 from compressor.planning.planner import decide
@@ -121,14 +122,15 @@ def _context(record: Record, data: Datasets, method: Any) -> MethodContext:
         )
     if "labels" in method.needs:
         data.train.require_labels(f"method '{record.options.method}'")
-    return MethodContext(record.source.module, record.options.seed, _Batches(data, record.options.seed), _cross_entropy)
+    seed = record.options.seed
+    return MethodContext(record.source.module, seed, _Batches(data.train, seed), _cross_entropy)
 
 
 class _Batches:
     """The same few batches each time they are read."""
 
-    def __init__(self, data: Datasets, seed: int) -> None:
-        self.train = data.train
+    def __init__(self, train: ImageDataset, seed: int) -> None:
+        self.train = train
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         self.order = order[: SCORING_BATCHES * SCORING_BATCH_SIZE].tolist()
 

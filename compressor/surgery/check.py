@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from compressor.core.errors import ContractViolation
 from compressor.core.groups import ChannelGroup
 from compressor.core.plan import PruningPlan
 from compressor.graph.cost import evaluating
-from compressor.surgery.cut import cut, share_tensors
+from compressor.surgery.cut import cut, own_tensors, share_tensors
 from compressor.surgery.expand import expand
 from compressor.surgery.masking import silenced
 from exporters.signature import ExampleInputs, flatten_outputs
@@ -42,11 +41,11 @@ class Reference:
     """A copy of the whole model in double precision (single, where its code insists) with its own outputs."""
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self.model = copy.deepcopy(model)
+        self.model = own_tensors(model)
         self.inputs = inputs
         self.dtype = torch.float32
         try:
-            double = copy.deepcopy(model).double()
+            double = own_tensors(model).double()
             self.outputs = _outputs(double, inputs.to(dtype=torch.float64))
             self.model, self.inputs, self.dtype = double, inputs.to(dtype=torch.float64), torch.float64
         except (RuntimeError, TypeError):  # a dtype is written into its forward
@@ -104,7 +103,9 @@ class ShapeChanged(Exception):
 
 
 def _outputs(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-    with evaluating(model):
+    """The model's outputs; what it draws (a sampled latent) is the same each time."""
+    with evaluating(model), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
         return flatten_outputs(inputs.call(model))
 
 

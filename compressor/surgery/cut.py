@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from compressor.core.errors import WeightsMismatch
-from compressor.core.plan import AttributeChange, TensorCut
+from compressor.core.plan import SIZES, AttributeChange, TensorCut
 
 
 def cut(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> None:
@@ -52,7 +53,18 @@ def cut_copy(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[A
 def share_tensors(model: nn.Module) -> nn.Module:
     """A copy of the modules that shares their tensors, so that cutting it costs only the smaller ones."""
     memo: dict[int, object] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    return copy.deepcopy(model, memo)
+    return copy.deepcopy(model, memo | _without_history(model))
+
+
+def own_tensors(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing with `model`."""
+    return copy.deepcopy(model, _without_history(model))
+
+
+def _without_history(model: nn.Module) -> dict[int, object]:
+    """For `deepcopy`, which refuses tensors that autograd made: those that a forward pass left on a module."""
+    kept = [leaf for module in model.modules() for leaf in tree_leaves(vars(module))]
+    return {id(t): t.detach() for t in kept if isinstance(t, torch.Tensor) and t.grad_fn is not None}
 
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
@@ -62,25 +74,42 @@ def _clone(tensor: torch.Tensor) -> torch.Tensor:
 
 def _check(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> None:
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if len({(piece.tensor, piece.axis) for piece in cuts}) < len(cuts):
+        raise WeightsMismatch("The plan cuts an axis twice. The file is damaged; make the run again.")
     for piece in cuts:
         tensor = tensors.get(piece.tensor)
         if tensor is None:
             raise WeightsMismatch(
                 f"The plan cuts {piece.tensor}, which this model does not have. Pass the class it was made for."
             )
-        if piece.axis >= tensor.dim() or tensor.shape[piece.axis] != piece.size:
+        if not 0 <= piece.axis < tensor.dim() or tensor.shape[piece.axis] != piece.size:
             raise WeightsMismatch(
                 f"The plan expects {piece.size} positions on axis {piece.axis} of {piece.tensor}, "
                 f"but this model has shape {tuple(tensor.shape)}. "
                 "Pass a fresh, uncut instance of the class it was made for."
             )
-        if not piece.keep or min(piece.keep) < 0 or max(piece.keep) >= piece.size:
+        ascending = all(a < b for a, b in pairwise(piece.keep))
+        if not piece.keep or not ascending or piece.keep[0] < 0 or piece.keep[-1] >= piece.size:
             raise WeightsMismatch(
-                f"The plan keeps positions outside {piece.tensor}. The file is damaged; make the run again."
+                f"The plan keeps positions of {piece.tensor} that are not ascending numbers below {piece.size}. "
+                "The file is damaged; make the run again."
             )
     for change in attributes:
-        found = getattr(model.get_submodule(change.layer), change.attribute, None)
-        if found != change.before:
+        name = f"{change.layer}.{change.attribute}"
+        if change.attribute not in SIZES or not _smaller(change.after, change.before):
             raise WeightsMismatch(
-                f"The plan expects {change.layer}.{change.attribute} to be {change.before}, but this model has {found}."
+                f"The plan changes {name} from {change.before} to {change.after}, which is no smaller size of a layer. "
+                "The file is damaged; make the run again."
             )
+        found = getattr(modules.get(change.layer), change.attribute, None)
+        if found != change.before:
+            raise WeightsMismatch(f"The plan expects {name} to be {change.before}, but this model has {found}.")
+
+
+def _smaller(after: int | tuple[int, ...], before: int | tuple[int, ...]) -> bool:
+    if isinstance(after, int) and isinstance(before, int):
+        return 0 < after <= before
+    if isinstance(after, int) or isinstance(before, int) or len(after) != len(before):
+        return False
+    return all(0 < a <= b for a, b in zip(after, before, strict=True))

@@ -35,7 +35,7 @@ def expand(
         for (tensor, axis), gone in sorted(removed.items())
         if gone and (size := int(shapes[tensor][axis]))
     )
-    changes = tuple(_change(model, layer, attribute, len(gone)) for (layer, attribute), gone in lost.items() if gone)
+    changes = {_change(model, layer, attribute, len(gone)) for (layer, attribute), gone in lost.items() if gone}
     return cuts, tuple(sorted(changes, key=lambda change: (change.layer, change.attribute)))
 
 

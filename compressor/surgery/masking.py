@@ -8,6 +8,7 @@ cut.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -31,7 +32,7 @@ def silenced(
         model: the whole network.
         groups: all groups that lose channels.
         keep: kept channels per group.
-        cut_model: the cut network; only its norms over several channels are borrowed, for their sizes and weights.
+        cut_model: the cut network; only its norms over several channels are borrowed, for their sizes.
     """
     makes: dict[str, set[int]] = {}
     reads: dict[str, set[int]] = {}
@@ -52,7 +53,7 @@ def silenced(
             if module is None or not gone:  # a bare parameter: its layer's neighbours silence the channel
                 continue
             if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
-                handle = module.register_forward_hook(_norm_over_kept(cut_modules[layer], sorted(gone)))
+                handle = module.register_forward_hook(_norm_over_kept(module, cut_modules[layer], gone))
             else:
                 handle = module.register_forward_hook(_silence_output(module, sorted(gone)))
             stack.callback(handle.remove)
@@ -86,14 +87,23 @@ def _silence_input(module: nn.Module, gone: Sequence[int]) -> Any:
     return hook
 
 
-def _norm_over_kept(cut_norm: nn.Module, gone: Sequence[int]) -> Any:
+def _norm_over_kept(norm: nn.LayerNorm | nn.GroupNorm, cut_norm: nn.Module, gone: set[int]) -> Any:
+    whole = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
+    kept = torch.tensor([position for position in range(whole) if position not in gone])
+    smaller = copy.copy(cut_norm)  # its sizes, and of the whole norm's weights those that are kept
+    smaller._parameters = {name: _part(parameter, kept) for name, parameter in norm._parameters.items()}
+
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        whole = module.num_channels if isinstance(module, nn.GroupNorm) else module.normalized_shape[-1]
         # A LayerNorm's subclass may normalise axis 1 of images (channels first).
         first = isinstance(module, nn.GroupNorm) or args[0].shape[-1] != whole or "2d" in type(module).__name__.lower()
         axis = 1 if first else output.dim() - 1
-        kept = [p for p in range(int(whole)) if p not in set(gone)]
-        index = torch.tensor(kept, device=output.device)
-        return torch.zeros_like(output).index_copy(axis, index, cut_norm(args[0].index_select(axis, index)))
+        index = kept.to(output.device)
+        return torch.zeros_like(output).index_copy(axis, index, smaller(args[0].index_select(axis, index)))
 
     return hook
+
+
+def _part(parameter: nn.Parameter | None, kept: Tensor) -> nn.Parameter | None:
+    if parameter is None:
+        return None
+    return nn.Parameter(parameter.detach().index_select(0, kept.to(parameter.device)), requires_grad=False)
