@@ -1,6 +1,17 @@
 """`python -m compressor` and the console script `compress`."""
 
-from compressor.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        from compressor.cli.main import main as run
+    except KeyboardInterrupt:
+        print("error: Interrupted before anything was begun.", file=sys.stderr)
+        raise SystemExit(130) from None
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -21,21 +21,22 @@ from compressor.core.progress import Progress, SilentProgress
 from compressor.data.batches import from_batches
 from compressor.data.dataset import ImageDataset
 from compressor.data.sample import sample_shape
-from compressor.loading import load_model
+from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import measure_accuracy
 from compressor.runs.choose import choose, make_method
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets, open_datasets
-from compressor.runs.deliver import export_and_verify, require_formats
+from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
+from compressor.runs.preflight import check_names, preflight
 from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record, Source
-from compressor.runs.recover import recover, recoveries_of
+from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
 from compressor.runs.saved import load_program, replay
-from compressor.runs.timing import targets_of, time_against_original
+from compressor.runs.timing import time_against_original
 from compressor.surgery.check import compare_cut_with_masking
 from compressor.surgery.cut import cut_copy
 from exporters.signature import ExampleInputs
@@ -76,14 +77,20 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
     Returns:
         The saved result; None in every process of a distributed run but the main one.
     """
-    check_names(options)
+    preflight(options)
+    check_options(options)
     source = load_source(options, progress)
-    folder = RunFolder.claim(options.output_folder, options, source.sha256)
     data = open_datasets(options, source, progress)
-    result = run(_with_preprocessing(source, data), options, data, folder, progress)
-    if not is_main_process():
-        return None
-    result.save()
+    folder = RunFolder.claim(options.output_folder, options, source.sha256)
+    try:
+        result = run(_with_preprocessing(source, data), options, data, folder, progress)
+        if not is_main_process():
+            return None
+        result.save()
+    except BaseException:
+        if is_main_process():
+            folder.leave()
+        raise
     return result
 
 
@@ -102,7 +109,7 @@ def compress(
     progress: Progress | None = None,
     **options: Any,
 ) -> CompressedModel:
-    """Compresses a live module; `options` are those of the command line (method="reprune", macs=0.5, export=["onnx"], ...).
+    """Compresses a live module; `options` are those of the command line (method="reprune", macs=0.5, ...).
 
     Args:
         model: left as it is.
@@ -119,6 +126,7 @@ def compress(
         given["data"] = "from Python"
     chosen = options_from(given)
     check_names(chosen)
+    check_options(chosen)
     inputs = ExampleInputs.of(example_inputs, model)
     was_training = {module: module.training for module in model.modules()}
     try:
@@ -137,7 +145,7 @@ def inspect(model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] =
 
 
 def load(run_folder: str | os.PathLike[str], model: nn.Module | None = None) -> Any:
-    """A saved run's small model: replayed on `model`, a fresh instance of its class, or without the class from model.pt2.
+    """A saved run's small model: replayed on `model`, a fresh instance of its class, or, without it, model.pt2.
 
     Raises:
         ModelFileError: the folder is not a run, or damaged.
@@ -165,12 +173,10 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
     return Source(loaded.module, loaded.inputs, options.model, loaded.inputs_from, loaded.source_sha256, known)
 
 
-def check_names(options: RunOptions) -> None:
-    """Every plug-in that was named exists and its options fit, before any work is done."""
+def check_options(options: RunOptions) -> None:
+    """The options of the plug-ins fit, before any work is done."""
     make_method(options.method, options.method_options)
-    require_formats(options.formats)
-    targets_of(options)
-    recoveries_of(options)
+    check_recoveries(options)
 
 
 def _sample_shape(options: RunOptions) -> tuple[int, int, int] | None:
@@ -193,5 +199,7 @@ def _dataset(given: Iterable[Any] | Tensor | ImageDataset | None, name: str) -> 
     if given is None or isinstance(given, ImageDataset):
         return given
     if isinstance(given, (str, os.PathLike)):
-        raise InvalidOption("compress", name, "batches", str(given), "Open files with compressor.open_dataset(path, ...).")
+        raise InvalidOption(
+            "compress", name, "batches", str(given), "Open files with compressor.open_dataset(path, ...)."
+        )
     return from_batches(given, name=name)

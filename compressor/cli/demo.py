@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from compressor.cli import flags
-from compressor.cli.exits import one_sentence
 from compressor.cli.run import execute
 
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the demo's files and its run.", metavar="FOLDER")
+]
 
-@one_sentence
+
 def command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the demo's files and its run.")] = Path("demo-run"),
+    output: Folder = Path("demo-run"),
     macs: flags.Macs = None,
     method: flags.Method = None,
     force: flags.Force = None,
@@ -23,8 +25,16 @@ def command(
 ) -> None:
     """Train a small residual network on scikit-learn's digits, then compress it as `compress MODEL` would."""
     from compressor.cli.progress import ConsoleProgress
+    from compressor.core.options import options_from
+    from compressor.runs.folder import RunFolder
+    from compressor.runs.preflight import check_names
 
-    with ConsoleProgress(quiet=bool(quiet)) as progress:
+    typed = flags.typed(macs=macs or "30%", method=method, force=force, quiet=quiet, json=json)
+    typed |= {"export": ["onnx", "openvino"], "output": str(output / "run")}
+    options = options_from(typed)
+    check_names(options)
+    RunFolder.check(options.output_folder, options.force)
+    with ConsoleProgress(quiet=options.quiet) as progress:
         progress.note("Starting (loading PyTorch)")
         from compressor.demo.prepare import MEAN, STD, prepare
 
@@ -37,10 +47,8 @@ def command(
             "val": str(files.val),
             "mean": [MEAN],
             "std": [STD],
-            "export": ["onnx", "openvino"],
             "finetune_epochs": 3,
             "distill": True,
-            "output": str(output / "run"),
-            **flags.typed(macs=macs or "30%", method=method, force=force, quiet=quiet, json=json),
+            **typed,
         }
     )

@@ -1,42 +1,79 @@
-"""From an exception to one sentence and an exit code."""
+"""From an exception to one sentence on standard error and an exit code."""
 
 from __future__ import annotations
 
-import functools
+import errno
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
-INTERRUPTED = 130
-BUG = 70
+import typer
+
+WRONG_OPTIONS, UNFIT, BUG, INTERRUPTED, READER_GONE = 2, 4, 70, 130, 141
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
-def one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a verb so that whatever goes wrong ends with a sentence on standard error and the right exit code."""
+@contextmanager
+def one_sentence(verb: str) -> Iterator[None]:
+    """Whatever goes wrong inside ends with a sentence on standard error and the right exit code.
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            _leave("Interrupted. Nothing was lost: the same command with the same -o goes on where it stopped.", INTERRUPTED)
-        except MemoryError:
-            _leave("Out of memory. Use a smaller --batch-size, or a machine with more memory.", 4)
-        except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if isinstance(code, int) and str(error):
-                _leave(str(error), code)
-            if os.environ.get("COMPRESSOR_TRACEBACK"):
-                traceback.print_exc()
-            _leave(
-                f"This is a bug of ours: {type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}. "
-                "Run again with COMPRESSOR_TRACEBACK=1 and report what it prints.",
-                BUG,
-            )
+    Args:
+        verb: "compress", "compress inspect"; its --help is named where an option was wrong.
+    """
+    try:
+        yield
+    except typer.Exit as leaving:  # --help
+        raise SystemExit(leaving.exit_code) from leaving
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses Ctrl-C twice does not need a traceback
+        _leave("Interrupted. The same command goes on after the last stage that was finished.", INTERRUPTED)
+    except BrokenPipeError:  # compress methods | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(READER_GONE) from None
+    except MemoryError:
+        _leave("Out of memory. Use a smaller --batch-size, or a machine with more memory.", UNFIT)
+    except OSError as error:
+        _leave(*_of_system(error))
+    except Exception as error:
+        _leave(*_of(error, verb))
 
-    return wrapped
+
+def _of(error: Exception, verb: str) -> tuple[str, int]:
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int) and hasattr(error, "format_message"):  # the command line itself was not understood
+        return f"{_one_line(error.format_message()).rstrip('.')}. See {verb} --help.", code
+    if isinstance(code, int) and str(error):
+        return _one_line(str(error)), code
+    return _bug(error)
+
+
+def _of_system(error: OSError) -> tuple[str, int]:
+    """A full disk or a lacking permission is the machine's, and not a bug."""
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    if error.errno in _NO_SPACE:
+        return f"{where}the disk is full. Free some space, there or for temporary files, and run again.", WRONG_OPTIONS
+    if error.errno in _NOT_ALLOWED + _MACHINE:
+        reason = os.strerror(error.errno or 0).lower()
+        return f"{where}the system refused ({reason}). Allow it, or choose other paths, and run again.", WRONG_OPTIONS
+    return _bug(error)
+
+
+def _bug(error: Exception) -> tuple[str, int]:
+    if os.environ.get("COMPRESSOR_TRACEBACK"):
+        traceback.print_exception(error)
+    text = (_one_line(str(error)) or "no message").rstrip(".")
+    step = "Run again with COMPRESSOR_TRACEBACK=1 and report what it prints."
+    return f"This is a bug of ours: {type(error).__name__}: {text[:300]}. {step}", BUG
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from compressor.cli import flags
-from compressor.cli.exits import one_sentence
 
 
-@one_sentence
 def command(
     model: flags.Model,
     arch: flags.Arch = None,
     arch_args: flags.ArchArgs = None,
-    input: flags.Input = None,  # noqa: A002  (the flag's name)
+    input: flags.Input = None,
     allow: flags.Allow = None,
     trust: flags.Trust = None,
     ignore: flags.Ignore = None,
@@ -24,8 +24,10 @@ def command(
     given = dict(locals())
     from compressor.cli.progress import ConsoleProgress, stdout_console
     from compressor.core.options import options_from
+    from compressor.loading.recognise import recognise
 
     options = options_from(flags.typed(**given))
+    recognise(Path(options.model))  # what is no model file need not wait for PyTorch
     progress = ConsoleProgress(quiet=options.quiet or options.json)
     with progress:
         progress.note("Starting (loading PyTorch)")

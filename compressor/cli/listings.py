@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compressor.cli.exits import one_sentence
 
-
-@one_sentence
 def methods() -> None:
     """How channels are chosen and accuracy is given back: what each does, what it needs, and its paper."""
     from compressor.core.plugins import PluginFolder
@@ -19,7 +16,6 @@ def methods() -> None:
         _print(title, ("name", "does", "needs", "paper"), rows)
 
 
-@one_sentence
 def targets() -> None:
     """Where latency can be measured, and why not where it cannot."""
     from compressor.runs.targets import load_target, target_names
@@ -29,7 +25,6 @@ def targets() -> None:
     _print("Targets", ("name", "reads", "here"), rows)
 
 
-@one_sentence
 def formats() -> None:
     """Which files can be written, and what is missing for those that cannot."""
     from exporters.discovery import available_formats

@@ -8,16 +8,19 @@ from typing import Annotated
 import typer
 
 from compressor.cli import flags
-from compressor.cli.exits import one_sentence
 
 
-@one_sentence
 def command(
-    files: Annotated[list[Path], typer.Argument(help="Exported files (.onnx, .xml, .pt2). The first is the base.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Exported files (.onnx, .xml, .pt2). The first is the base.", show_default=False, metavar="FILE..."
+        ),
+    ],
     on: flags.On = None,
     threads: flags.Threads = None,
     batch_size: flags.BatchSize = None,
-    input: flags.Input = None,  # noqa: A002  (the flag's name)
+    input: flags.Input = None,
     quiet: flags.Quiet = None,
     json: flags.Json = None,
 ) -> None:

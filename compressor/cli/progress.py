@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ LINE_EVERY_S = 10.0
 
 
 def stdout_console() -> Console:
-    """For results: as wide as the terminal, 100 columns where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    """For results: as wide as the terminal, or as COLUMNS says; 80 columns where there is neither."""
+    return Console(highlight=False)
 
 
 class ConsoleProgress:
@@ -42,12 +41,15 @@ class ConsoleProgress:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[_Bar | _Lines]:
         """A bar, or lines at the start, every ten seconds and at the end."""
+        title = title[:1].upper() + title[1:]
         started = time.monotonic()
         if self.bars.disable:
             lines = _Lines(self.console, title, total)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from compressor.cli import flags
-from compressor.cli.exits import one_sentence
 
 
-@one_sentence
 def command(
-    model: flags.Model,
-    export: flags.Export = None,
-    method: flags.Method = None,
+    model: flags.ModelOrRecipes = None,
+    arch: flags.Arch = None,
+    arch_args: flags.ArchArgs = None,
+    input: flags.Input = None,
+    allow: flags.Allow = None,
+    trust: flags.Trust = None,
     macs: flags.Macs = None,
     params: flags.Params = None,
     ratio: flags.Ratio = None,
-    allocation: flags.Allocation = None,
+    method: flags.Method = None,
     method_option: flags.MethodOption = None,
+    allocation: flags.Allocation = None,
     round_to: flags.RoundTo = None,
     ignore: flags.Ignore = None,
     data: flags.Data = None,
@@ -31,11 +34,7 @@ def command(
     lr: flags.LearningRate = None,
     train_batch_size: flags.TrainBatchSize = None,
     flip: flags.Flip = None,
-    arch: flags.Arch = None,
-    arch_args: flags.ArchArgs = None,
-    input: flags.Input = None,  # noqa: A002  (the flag's name)
-    allow: flags.Allow = None,
-    trust: flags.Trust = None,
+    export: flags.Export = None,
     opset: flags.Opset = None,
     on: flags.On = None,
     threads: flags.Threads = None,
@@ -50,13 +49,24 @@ def command(
 ) -> None:
     """Make a trained model smaller and faster: prune whole channels, recover, export, check and time it.
 
-    [bold]compress --export onnx model.pt[/bold] writes a run folder with the small model, the exported files and report.html.
+    [bold]compress --export onnx model.pt[/bold] writes a folder with the small model, exported files and report.html.
 
-    Other verbs: [bold]inspect[/bold] MODEL, [bold]profile[/bold] FILE..., [bold]verify[/bold] RUN, [bold]methods[/bold],
-    [bold]targets[/bold], [bold]formats[/bold], [bold]demo[/bold]. Each has its own --help.
+    Other verbs, each with its own --help:
+    [bold]inspect[/bold] MODEL    what can be pruned, and why the rest cannot; cuts nothing
+    [bold]profile[/bold] FILE...  time exported files, and compare them
+    [bold]verify[/bold] RUN       load a run's files again and compare their outputs
+    [bold]methods[/bold], [bold]targets[/bold], [bold]formats[/bold]   what there is, and what is missing here
+    [bold]demo[/bold]             the whole job on a small model and data that come along
 
-    Exit codes: 0 done, 2 wrong options, 3 a package is missing, 4 the model cannot be handled, 5 measurements cannot be compared,
-    6 an exported file disagrees with the model, 7 a budget was not met (the best is written), 70 a bug.
+    Exit codes:
+    0  done
+    2  wrong options, data or folder
+    3  a package is missing
+    4  the model cannot be handled
+    5  measurements cannot be compared
+    6  an exported file disagrees with the model
+    7  a budget was not met (the best result is written)
+    70 a bug of ours
     """
     given: dict[str, Any] = {name: value for name, value in locals().items() if name != "method_option"}
     execute(flags.typed(method_options=method_option, **given))
@@ -64,13 +74,13 @@ def command(
 
 def execute(typed: dict[str, Any]) -> None:
     """Runs the pipeline with these options over a recipe's, prints, and leaves with the run's exit code."""
-    from pathlib import Path
-
     from compressor.cli.progress import ConsoleProgress, stdout_console
     from compressor.core.options import options_from, read_recipe
+    from compressor.runs.preflight import preflight
 
     recipe = read_recipe(Path(typed["recipe"])) if "recipe" in typed else {}
     options = options_from(recipe, typed)
+    preflight(options)
     progress = ConsoleProgress(quiet=options.quiet)
     with progress:
         progress.note("Starting (loading PyTorch)")
@@ -89,5 +99,5 @@ def execute(typed: dict[str, Any]) -> None:
 
         console = stdout_console()
         print_report(report, console)
-        console.print(f"\nWritten to {options.output_folder}/ (open report.html)")
+        console.print(f"\nWritten to {options.output_folder}/ (open report.html)", markup=False, soft_wrap=True)
     raise SystemExit(report.exit_code)

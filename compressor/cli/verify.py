@@ -8,18 +8,21 @@ from typing import Annotated
 import typer
 
 from compressor.cli import flags
-from compressor.cli.exits import one_sentence
 
 
-@one_sentence
 def command(
-    run: Annotated[Path, typer.Argument(help="The folder given to -o.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="The folder given to -o.", show_default=False, metavar="RUN")],
     quiet: flags.Quiet = None,
     json: flags.Json = None,
 ) -> None:
-    """Load every exported file of a run in a fresh process and compare it with model.pt2; exit code 6 if one disagrees."""
-    from compressor.cli.progress import ConsoleProgress, stdout_console
+    """Load every exported file of a run in a fresh process and compare it with model.pt2.
 
+    Exit code 6 if one disagrees.
+    """
+    from compressor.cli.progress import ConsoleProgress, stdout_console
+    from compressor.runs.folder import require_finished
+
+    require_finished(run)
     progress = ConsoleProgress(quiet=bool(quiet or json))
     with progress:
         progress.note("Starting (loading PyTorch)")

@@ -12,7 +12,9 @@ from pathlib import Path
 from compressor.core.errors import OutputError
 from exporters.files import sha256_of
 
-__all__ = ["output_errors", "sha256_of", "write_atomically"]
+__all__ = ["FILE_MODE", "output_errors", "sha256_of", "write_atomically"]
+
+FILE_MODE = 0o644  # as ordinary files: temporary ones begin as their owner's alone
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-            Path(temporary).chmod(0o644)
+            Path(temporary).chmod(FILE_MODE)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -35,6 +35,16 @@ class PluginFolder:
         found = pkgutil.iter_modules(spec.submodule_search_locations)
         return sorted(module.name for module in found if not module.name.startswith("_"))
 
+    def require(self, name: str) -> None:
+        """Refuses a name that no file bears; imports nothing.
+
+        Raises:
+            UnknownPlugin: there is none; the nearest name is suggested.
+        """
+        known = self.names()
+        if name not in known:
+            raise UnknownPlugin(self.kind, name, known)
+
     def load(self, name: str) -> Any:
         """The plug-in class called `name`.
 
@@ -43,9 +53,7 @@ class PluginFolder:
             MissingDependency: the file exists and a foreign package that it imports does not.
             ContractViolation: the file has no `PLUGIN`.
         """
-        known = self.names()
-        if name not in known:
-            raise UnknownPlugin(self.kind, name, known)
+        self.require(name)
         try:
             module = importlib.import_module(f"{self.package}.{name}")
         except ModuleNotFoundError as error:

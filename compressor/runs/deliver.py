@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
-from exporters.discovery import format_class, require_installed
 from exporters.errors import UnsupportedOperator
 from exporters.export import export
 from exporters.signature import ExampleInputs
@@ -53,16 +50,6 @@ def export_and_verify(record: Record, small: nn.Module, data: Datasets, folder: 
             else:
                 _withdraw(record, file, outcome.failure)
             step.advance(note=file.format)
-
-
-def require_formats(names: Sequence[str]) -> None:
-    """Every format exists and its package is installed.
-
-    Raises:
-        InvalidExportOption, MissingRuntime: one is not.
-    """
-    for name in names:
-        require_installed(format_class(name))
 
 
 def _export(record: Record, small: nn.Module, formats: list[str], folder: RunFolder) -> list[ExportedFile]:

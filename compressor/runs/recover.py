@@ -31,7 +31,8 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
     """
     for i, name in enumerate(recoveries_of(record.options)):
         plugin = _make(name, record.options, data.train is not None and data.train.labelled)
-        _check_needs(name, plugin, data)
+        if "labels" in plugin.needs and data.train is not None:
+            data.train.require_labels(f"recovery '{name}'")
         done = folder.work / f"recovered-{i}-{name}.safetensors"
         if done.exists():
             load_weights(small, done)
@@ -70,6 +71,20 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     return chosen
 
 
+def check_recoveries(options: RunOptions) -> None:
+    """The options of every recovery fit, and there is data where one needs it; before any work is done.
+
+    Raises:
+        UnknownPlugin, InvalidOption: a name or an option.
+        DataError: no data for one that needs it.
+    """
+    for name in recoveries_of(options):
+        plugin = _make(name, options, labelled=True)
+        if "data" in plugin.needs and not options.data:
+            step = "Add --data FOLDER, or leave it out of --recover."
+            raise DataError(f"recovery '{name}' needs images, but none were given. {step}")
+
+
 def _make(name: str, options: RunOptions, labelled: bool) -> Any:
     kind = RECOVERIES.load(name)
     values: dict[str, Any] = {}
@@ -80,15 +95,6 @@ def _make(name: str, options: RunOptions, labelled: bool) -> Any:
         if labelled and not options.distill:  # without labels there is nothing else to learn from
             values["distill"] = 0.0
     return kind(**values)
-
-
-def _check_needs(name: str, plugin: Any, data: Datasets) -> None:
-    if "data" in plugin.needs and data.train is None:
-        raise DataError(
-            f"recovery '{name}' needs images, but none were given. Add --data FOLDER, or leave it out of --recover."
-        )
-    if "labels" in plugin.needs and data.train is not None:
-        data.train.require_labels(f"recovery '{name}'")
 
 
 def _context(record: Record, small: nn.Module, data: Datasets, checkpoints: Path) -> RecoveryContext:

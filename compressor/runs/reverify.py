@@ -10,7 +10,7 @@ from compressor.core.files import sha256_of
 from compressor.core.progress import Progress
 from compressor.core.serial import load_json
 from compressor.report.schema import FileRow, ParityRow, Report
-from compressor.runs.folder import FINISHED
+from compressor.runs.folder import FINISHED, require_finished
 from exporters.files import reopen
 from exporters.program import load_program
 from exporters.verify import verify
@@ -24,8 +24,7 @@ def verify_run(run: Path, progress: Progress) -> list[ParityRow]:
     Raises:
         ModelFileError: the folder is not a finished run, or it has no program to compare with.
     """
-    if not (run / FINISHED).is_file():
-        raise ModelFileError(f"{run}: is not a finished run (it has no {FINISHED}). Pass the folder given to -o.")
+    require_finished(run)
     report = load_json(Report, run / FINISHED)
     program = run / "model.pt2"
     if not program.is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,24 @@ from torch import nn
 
 from compressor.core import serial
 from compressor.core.errors import ModelFileError, WeightsMismatch
+from compressor.core.files import FILE_MODE, output_errors
 from compressor.core.plan import PLAN_FORMAT, PruningPlan
 from compressor.surgery.cut import cut
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Weights and buffers as safetensors; tensors that a model shares are stored once."""
-    save_model(module, str(path), metadata={"format": "pt", "made_by": "compressor"})
+    """Weights and buffers as safetensors; tensors that a model shares are stored once.
+
+    Raises:
+        OutputError: the file cannot be written, or the disk is full.
+    """
+    with output_errors(path):
+        try:
+            save_model(module, str(path), metadata={"format": "pt", "made_by": "compressor"})
+        except SafetensorError as error:  # the library puts the system's error number into its text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        path.chmod(FILE_MODE)  # the library keeps its files to their owner
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -18,6 +18,7 @@ from compressor.profiling.machine import machine_facts
 from compressor.profiling.statistics import latency_stats
 from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
 from compressor.runs.record import Record, Timing
+from compressor.runs.sharing import without_folders
 
 DONE, DISAGREES, BUDGET_NOT_MET = 0, 6, 7
 MAX_PLOTTED_SAMPLES = 400
@@ -28,7 +29,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
     plan, coverage, source = record.plan, record.coverage, record.source
     if plan is None or coverage is None:
         raise RuntimeError("a report needs a finished plan")
-    return Report(
+    report = Report(
         model=source.name,
         source_sha256=source.sha256,
         command=command_of(record),
@@ -57,6 +58,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         compressor_version=__version__,
     )
+    return without_folders(report, record.options)
 
 
 def exit_code(record: Record) -> int:

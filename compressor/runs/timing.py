@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compressor.core import serial
+from compressor.core.errors import InvalidOption, ModelFileError, UnsupportedModel
 from compressor.core.measurement import Measurement
 from compressor.core.options import RunOptions
 from compressor.profiling.compare import compare
@@ -51,7 +53,8 @@ def time_against_original(record: Record, folder: RunFolder) -> None:
                 )
         for name, (target, file) in pairs.items():
             record.timings.append(_time(record, name, target, file))
-        measurements = [m for timing in record.timings for m in (timing.base, timing.compressed) if m is not None]
+        measured = [m for timing in record.timings for m in (timing.base, timing.compressed) if m is not None]
+        measurements = [replace(m, path=m.path.relative_to(folder.work)) for m in measured]
         serial.save_json(measurements, folder.work / "measurements.json", list[Measurement])
 
 
@@ -68,15 +71,19 @@ def _time(record: Record, name: str, target: Any, file: ExportedFile | None) -> 
         n: (options.batch_size, *t.shape[1:])
         for n, t in zip(record.source.inputs.names, record.source.inputs.tensors, strict=True)
     }
-    before, after = measure(
-        [base.path, file.path],
-        name,
-        target_factory(name),
-        threads=options.threads,
-        batch_size=options.batch_size,
-        shapes=shapes,
-        progress=record.progress,
-    )
+    try:
+        before, after = measure(
+            [base.path, file.path],
+            name,
+            target_factory(name),
+            threads=options.threads,
+            batch_size=options.batch_size,
+            shapes=shapes,
+            progress=record.progress,
+        )
+    except (InvalidOption, ModelFileError, UnsupportedModel) as error:  # no reason to lose everything else
+        record.note(f"{name} was not timed: {error}")
+        return Timing(name, unavailable=str(error))
     return Timing(name, base=before, compressed=after, comparison=compare(before, after))
 
 

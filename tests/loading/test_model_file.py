@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from compressor.core.errors import InvalidOption, ModelFileError, RefusedPickle, WeightsMismatch
-from compressor.loading import load_model
+from compressor.loading.model_file import load_model
 
 
 def net() -> nn.Sequential:

@@ -1,0 +1,51 @@
+"""What can be seen to be wrong before PyTorch is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from compressor.core.errors import DataError, InvalidOption
+from compressor.core.options import RunOptions
+from compressor.core.plugins import PluginFolder
+from compressor.loading.recognise import recognise
+from compressor.runs.folder import RunFolder
+from compressor.runs.targets import target_factory
+from exporters.discovery import format_class, require_installed
+
+
+def preflight(options: RunOptions) -> None:
+    """Looks at the model file's first bytes, the names of plug-ins, the paths and the run folder; changes nothing.
+
+    Raises:
+        InvalidOption, UnknownPlugin, DataError, OutputError, ModelFileError, ExportError: the sentence says what.
+    """
+    if not options.model:
+        raise InvalidOption("compress", "MODEL", "given", None, "As in: compress --export onnx model.pt")
+    check_names(options)
+    recognise(Path(options.model))
+    for option, path in (("--data", options.data), ("--val", options.val)):
+        if path and not Path(path).exists():
+            raise DataError(f"{option} {path}: there is no such file or folder. Check the path.")
+    RunFolder.check(options.output_folder, options.force)
+
+
+def check_names(options: RunOptions) -> None:
+    """Every plug-in that was named exists, and the formats' packages are installed.
+
+    Raises:
+        UnknownPlugin, InvalidExportOption, MissingRuntime: one does not; the nearest name is suggested.
+    """
+    PluginFolder("compressor.methods", "pruning method").require(options.method)
+    for name in options.recover:
+        if name != "none":
+            PluginFolder("compressor.recovery", "recovery").require(name)
+    for name in options.formats:
+        plugin: Any = format_class(name)
+        require_installed(plugin)
+        if options.opset and "opset" in {field.name for field in dataclasses.fields(plugin)}:
+            plugin(opset=options.opset)
+    for name in options.on:
+        if name != "none":
+            target_factory(name)
