@@ -15,12 +15,13 @@ from compressor.core.files import output_errors
 from compressor.core.progress import Progress
 from compressor.data.opening import open_dataset
 from compressor.demo.network import make_network
+from compressor.training.augmentations.random_crop import RandomCrop
 from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.recipe import Recipe
 
 MEAN, STD = 0.305, 0.376  # of the digits' pixels, scaled to 0..1
-EPOCHS = 12
+EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ def prepare(folder: Path, progress: Progress) -> DemoFiles:
         network = make_network()
         dataset = open_dataset(files.train, mean=[MEAN], std=[STD])
         recipe = Recipe(epochs=EPOCHS, lr=0.1, batch_size=64)
-        train(network, dataset, recipe, [(1.0, CrossEntropy())], progress=progress, title="Training the demo's network")
+        train(
+            network,
+            dataset,
+            recipe,
+            [(1.0, CrossEntropy())],
+            augmentations=[RandomCrop()],
+            progress=progress,
+            title="Training the demo's network",
+        )
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, files.weights)
     return files

@@ -24,4 +24,4 @@ def measure_accuracy(record: Record, stage: str, module: nn.Module, data: Datase
 
     row = folder.remember(f"accuracy-{stage}", AccuracyRow, measured)
     record.accuracy.append(row)
-    record.note(f"Accuracy, {stage}: {row.top1_percent:.2f} % of {row.n_images} images")
+    record.progress.note(f"Accuracy, {stage}: {row.top1_percent:.2f} % of {row.n_images} images")
