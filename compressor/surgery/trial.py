@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compressor.core.errors import CompressionError
 from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.core.progress import Progress, SilentProgress
 from compressor.surgery.check import Reference, ShapeChanged
@@ -85,6 +86,8 @@ def _failure(reference: Reference, groups: Sequence[ChannelGroup], keep: dict[st
         difference = reference.compare(groups, keep)
     except ShapeChanged as error:
         return f"its channels reach the model's outputs ({error})."
+    except CompressionError:  # our own cut refuses
+        return "the graph leads its channels to places that its layers do not have."
     except Exception as error:  # a user's forward may raise anything
         return _explain(error)
     if difference.equal:

@@ -1,0 +1,199 @@
+"""Cutting equals masking where the graph is right, and does not where it is wrong."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from compressor.core.errors import ContractViolation
+from compressor.core.groups import Role
+from compressor.core.plan import GroupPlan, PruningPlan
+from compressor.graph.engine import find_groups
+from compressor.surgery.check import Reference, ShapeChanged, compare_cut_with_masking
+from compressor.surgery.cut import cut_copy
+from compressor.surgery.expand import expand
+from compressor.surgery.trial import try_groups
+from exporters.signature import ExampleInputs
+from tests import networks
+from tests.networks import Chain, images, seeded
+from tests.surgery.generated import SIDE, drawn
+
+
+def inputs_of(model, tensor=None):
+    return ExampleInputs.of(images() if tensor is None else tensor, model)
+
+
+def halves(groups):
+    return {group.name: range(0, group.n_channels, 2) for group in groups}
+
+
+def plan_of(groups, keep, model):
+    cuts, attributes = expand(groups, keep, model)
+    kept = {group.name: GroupPlan(group.n_channels, tuple(keep[group.name])) for group in groups if group.name in keep}
+    return PruningPlan("l1", {}, "local", {"macs": 0.5}, 0, 0, kept, cuts, attributes, (2, 1), (2, 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(model=drawn(), data=st.data())
+def test_cutting_equals_masking_on_any_network(model, data):
+    """One kept set per group decides whether a group is right; then every other one must be, too."""
+    inputs = inputs_of(model, torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+    groups, _ = try_groups(model, find_groups(model, inputs)[0], inputs)
+    keep = {g.name: data.draw(st.sets(st.integers(0, g.n_channels - 1), min_size=1), label=g.name) for g in groups}
+    difference = Reference(model, inputs).compare(groups, keep)
+    assert groups and difference.equal and difference.dtype == "float64" and difference.max_rel < 1e-11
+
+
+@settings(max_examples=20, deadline=None)
+@given(model=drawn(), data=st.data())
+def test_removing_channels_that_were_zero_changes_nothing(model, data):
+    """An oracle that knows nothing of masking: what makes or passes a channel is zeroed, then cut, on the same model.
+
+    Norms over several channels see other statistics without a channel of zeros, so they are no part of it; neither are
+    gates, which turn a zero into one half, but multiply a zero with it.
+    """
+    if any(isinstance(module, (nn.GroupNorm, nn.LayerNorm)) for module in model.modules()):
+        return
+    model = model.double()
+    x = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    groups, _ = try_groups(model, find_groups(model, inputs_of(model, x))[0], inputs_of(model, x))
+    keep = {g.name: data.draw(st.sets(st.integers(0, g.n_channels - 1), min_size=1), label=g.name) for g in groups}
+    state = model.state_dict()
+    for group in groups:
+        for axis in (axis for member in group.members for axis in member.axes):
+            gone = [p for p, c in zip(axis.position, axis.channel, strict=True) if c not in keep[group.name]]
+            if not axis.tensor.endswith("running_var"):
+                state[axis.tensor].index_fill_(axis.axis, torch.tensor(gone, dtype=torch.int64), 0)
+    small = cut_copy(model, *expand(groups, keep, model))
+    with torch.no_grad():
+        assert torch.allclose(small(x), model(x), rtol=1e-10, atol=1e-12)
+
+
+def wrong(group, role, change):
+    """The group with its first member of this role changed (or dropped where `change` gives None)."""
+    members = list(group.members)
+    i = next(i for i, member in enumerate(members) if member.role is role)
+    changed = change(members[i])
+    members[i : i + 1] = [changed] if changed else []
+    return replace(group, members=tuple(members))
+
+
+def reversed_axes(member):
+    return replace(member, axes=tuple(replace(axis, channel=axis.channel[::-1]) for axis in member.axes))
+
+
+def reversed_everywhere(member):
+    return replace(reversed_axes(member), channel=member.channel[::-1])
+
+
+class TestWrongGroupsAreFound:
+    @pytest.mark.parametrize("role", [Role.PRODUCER, Role.CONSUMER, Role.CHANNELWISE])
+    @pytest.mark.parametrize("change", [reversed_axes, reversed_everywhere, lambda member: None])
+    def test_a_permuted_map_and_a_missing_layer(self, role, change):
+        model = seeded(networks.Residual)
+        inputs = inputs_of(model)
+        stream = find_groups(model, inputs)[0][0]
+        keep = {"stem": [0, 1, 5]}
+        assert Reference(model, inputs).compare([stream], keep).equal
+        try:
+            assert not Reference(model, inputs).compare([wrong(stream, role, change)], keep).equal
+        except RuntimeError:
+            assert change(stream.members[0]) is None  # only what is missing makes other shapes
+
+    @pytest.mark.parametrize("norm", [nn.GroupNorm(4, 8), nn.GroupNorm(1, 8), networks.LayerNorm2d(8)])
+    def test_permuted_weights_of_a_norm_over_channels(self, norm):
+        model = seeded(lambda: Chain(norm))
+        inputs = inputs_of(model)
+        groups, _ = find_groups(model, inputs)
+        keep = {"stem": range(groups[0].n_channels // 2)}
+        assert Reference(model, inputs).compare(groups[:1], keep).equal
+        assert not Reference(model, inputs).compare([wrong(groups[0], Role.CHANNELWISE, reversed_axes)], keep).equal
+
+    def test_where_the_channels_hardly_move_the_outputs(self):
+        """Layer scales start at 1e-6 in ConvNeXt; a wrong index map in their branch must show all the same."""
+        model = seeded(networks.Residual)
+        with torch.no_grad():
+            model.conv4.weight.mul_(1e-6)
+        inputs = inputs_of(model)
+        inner = next(group for group in find_groups(model, inputs)[0] if group.name == "conv3")
+        keep = {"conv3": [0, 1]}
+        right = Reference(model, inputs).compare([inner], keep)
+        assert right.equal and right.effect_rel < 1e-4
+        assert not Reference(model, inputs).compare([wrong(inner, Role.CONSUMER, reversed_axes)], keep).equal
+
+    def test_what_reaches_an_output_changes_its_shape(self):
+        model = seeded(networks.TwoHeads)
+        inputs = inputs_of(model, {"pixels": images(), "scale": torch.ones(2, 1, 1, 1)})
+        group = next(group for group in find_groups(model, inputs)[0] if group.name == "conv")
+        with pytest.raises(ShapeChanged, match=r"an output of shape \(2, 6, 4, 4\) becomes \(2, 3, 4, 4\)"):
+            Reference(model, inputs).compare([group], {"conv": [0, 1, 2]})
+
+
+class TestReference:
+    def test_the_model_is_left_as_it_was(self):
+        model = seeded(networks.Residual).train()
+        before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+        inputs = inputs_of(model)
+        groups, _ = find_groups(model, inputs)
+        Reference(model, inputs).compare(groups, halves(groups))
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        assert model.training and torch.equal(torch.get_rng_state(), rng)
+        assert all(parameter.dtype is torch.float32 for parameter in model.parameters())
+
+    def test_a_dtype_written_into_forward(self):
+        class Single(nn.Sequential):
+            def forward(self, x):
+                return super().forward(x.to(torch.float32))
+
+        model = Single(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        inputs = inputs_of(model, torch.randn(2, 6))
+        groups, _ = find_groups(model, inputs)
+        difference = Reference(model, inputs).compare(groups, {"0": [0, 3]})
+        assert difference.equal and difference.dtype == "float32"
+
+    def test_what_forward_keeps_and_what_it_draws(self):
+        class Sampling(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.encode, self.latent = nn.Linear(6, 8), nn.Linear(8, 4)
+                self.decode, self.out = nn.Linear(4, 8), nn.Linear(8, 6)
+
+            def forward(self, x):
+                self.last = torch.relu(self.encode(x))
+                latent = self.latent(self.last)
+                return self.out(torch.relu(self.decode(latent + torch.randn_like(latent))))
+
+        model = Sampling()
+        model(torch.randn(2, 6))  # leaves a tensor with a history, which deepcopy refuses
+        inputs = inputs_of(model, torch.randn(2, 6))
+        groups = [group for group in find_groups(model, inputs)[0] if group.name in ("encode", "decode")]
+        assert Reference(model, inputs).compare(groups, halves(groups)).equal
+
+    def test_not_a_number_is_no_agreement(self):
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        with torch.no_grad():
+            model[0].weight[0, 0] = float("nan")
+        inputs = inputs_of(model, torch.randn(2, 6))
+        groups, _ = find_groups(model, inputs)
+        assert not Reference(model, inputs).compare(groups, {"0": [0, 1]}).equal
+
+
+class TestTheFinalCheck:
+    def test_a_right_plan(self):
+        model = seeded(networks.Concat)
+        inputs = inputs_of(model)
+        groups, _ = find_groups(model, inputs)
+        difference = compare_cut_with_masking(model, inputs, groups, plan_of(groups, halves(groups), model))
+        assert difference.equal and difference.effect_rel > 1e-3
+
+    def test_a_wrong_one_is_never_handed_over(self):
+        model = seeded(networks.Concat)
+        inputs = inputs_of(model)
+        groups, _ = find_groups(model, inputs)
+        groups = [wrong(groups[0], Role.CONSUMER, reversed_axes), *groups[1:]]
+        with pytest.raises(ContractViolation, match="Cutting and masking differ by"):
+            compare_cut_with_masking(model, inputs, groups, plan_of(groups, {"a": (0,)}, model))
