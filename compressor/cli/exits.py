@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-WRONG_OPTIONS, UNFIT, BUG, INTERRUPTED, READER_GONE = 2, 4, 70, 130, 141
+WRONG_OPTIONS, UNFIT, DISAGREES, BUG, INTERRUPTED, READER_GONE = 2, 4, 6, 70, 130, 141
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
@@ -32,16 +32,16 @@ def one_sentence(verb: str) -> Iterator[None]:
         raise SystemExit(leaving.exit_code) from leaving
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses Ctrl-C twice does not need a traceback
-        _leave("Interrupted. The same command goes on after the last stage that was finished.", INTERRUPTED)
+        leave("Interrupted. The same command goes on after the last stage that was finished.", INTERRUPTED)
     except BrokenPipeError:  # compress methods | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(READER_GONE) from None
     except MemoryError:
-        _leave("Out of memory. Use a smaller --batch-size, or a machine with more memory.", UNFIT)
+        leave("Out of memory. Use a smaller --batch-size, or a machine with more memory.", UNFIT)
     except OSError as error:
-        _leave(*_of_system(error))
+        leave(*_of_system(error))
     except Exception as error:
-        _leave(*_of(error, verb))
+        leave(*_of(error, verb))
 
 
 def _of(error: Exception, verb: str) -> tuple[str, int]:
@@ -76,7 +76,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _leave(sentence: str, code: int) -> NoReturn:
+def leave(sentence: str, code: int) -> NoReturn:
+    """Ends the process with one sentence on standard error."""
     sys.stdout.flush()
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(code)

@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from compressor.cli import flags
+from compressor.cli.exits import leave
+
+NEXT_STEPS = {
+    6: "Export another format, and report the model.",
+    7: "Ask for less, or give a smaller --round-to.",
+}
 
 
 def command(
@@ -100,4 +106,8 @@ def execute(typed: dict[str, Any]) -> None:
         console = stdout_console()
         print_report(report, console)
         console.print(f"\nWritten to {options.output_folder}/ (open report.html)", markup=False, soft_wrap=True)
-    raise SystemExit(report.exit_code)
+    if report.exit_code:
+        from compressor.report.wording import problems_of
+
+        sentence = f"{options.output_folder}: {problems_of(report)[0]} {NEXT_STEPS.get(report.exit_code, '')}"
+        leave(sentence.rstrip(), report.exit_code)

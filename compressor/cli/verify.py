@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compressor.cli import flags
+from compressor.cli.exits import DISAGREES, leave
 
 
 def command(
@@ -37,4 +38,8 @@ def command(
         from compressor.report.terminal import print_parity
 
         print_parity(rows, stdout_console())
-    raise SystemExit(0 if all(row.passed for row in rows) else 6)
+    failed = {row.file: row for row in rows if not row.passed}
+    if failed:
+        first = next(iter(failed.values()))
+        reason = "its outputs differ from model.pt2's" if first.batch_size else first.inputs
+        leave(f"{run}: {', '.join(failed)} must not be used ({reason}). Make the run again.", DISAGREES)

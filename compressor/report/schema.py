@@ -94,6 +94,7 @@ class FileRow:
     base_bytes: int
     sha256: str
     details: dict[str, str] = field(default_factory=dict)
+    companions: dict[str, str] = field(default_factory=dict)  # files that belong to it (model.bin) -> their SHA-256
 
 
 @dataclass(frozen=True)

@@ -178,8 +178,7 @@ def _files_of(report: Path) -> set[str]:
         return set()
     names = set(OUR_FILES)
     for file in _json(report).get("files", ()):
-        companions = file.get("details", {}).get("companions", "")
-        names |= {Path(name).name for name in (file["name"], *companions.split(", ")) if name}
+        names |= {Path(name).name for name in (file["name"], *file.get("companions", ()))}
     return names
 
 

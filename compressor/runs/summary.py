@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from compressor._version import __version__
+from compressor.core.files import sha256_of
 from compressor.core.groups import Coverage, Role
 from compressor.core.measurement import Measurement
 from compressor.core.options import changed, flag
@@ -19,6 +20,7 @@ from compressor.profiling.statistics import latency_stats
 from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
 from compressor.runs.record import Record, Timing
 from compressor.runs.sharing import without_folders
+from exporters.types import Verification
 
 DONE, DISAGREES, BUDGET_NOT_MET = 0, 6, 7
 MAX_PLOTTED_SAMPLES = 400
@@ -49,7 +51,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         widths=_widths(coverage, plan, source.module),
         cut_check=_cut_check(record),
         files=_files(record),
-        parity=_parity(record),
+        parity=tuple(row for outcome in record.verifications for row in parity_rows(outcome)),
         latency=tuple(_latency(timing) for timing in record.timings),
         machine=machine_facts(),
         notes=tuple(record.notes),
@@ -123,22 +125,29 @@ def _cut_check(record: Record) -> CutCheck | None:
 
 def _files(record: Record) -> tuple[FileRow, ...]:
     base = {file.format: file.n_bytes for file in record.base_files}
-    return tuple(
-        FileRow(f.path.name, f.format, f.n_bytes, base.get(f.format, 0), f.sha256, f.details) for f in record.files
-    )
-
-
-def _parity(record: Record) -> tuple[ParityRow, ...]:
     rows = []
-    for outcome in record.verifications:
-        name = outcome.path.name
-        rows += [
-            ParityRow(name, outcome.format, c.batch_size, c.inputs, c.max_abs_error, c.max_rel_error, c.passed)
-            for c in outcome.checks
-        ]
-        if outcome.failure:
-            rows.append(ParityRow(name, outcome.format, 0, outcome.failure, float("inf"), float("inf"), passed=False))
+    for file in record.files:
+        companions = {companion.name: sha256_of(companion) for companion in file.companions}
+        base_bytes = base.get(file.format, 0)
+        rows.append(
+            FileRow(file.path.name, file.format, file.n_bytes, base_bytes, file.sha256, file.details, companions)
+        )
     return tuple(rows)
+
+
+def parity_rows(outcome: Verification) -> list[ParityRow]:
+    """One row per comparison, and one for a file that could not be compared."""
+    name = outcome.path.name
+    rows = [
+        ParityRow(name, outcome.format, c.batch_size, c.inputs, c.max_abs_error, c.max_rel_error, c.passed)
+        for c in outcome.checks
+    ]
+    return [*rows, failed_row(name, outcome.format, outcome.failure)] if outcome.failure else rows
+
+
+def failed_row(name: str, format_name: str, reason: str) -> ParityRow:
+    """A file that could not be compared."""
+    return ParityRow(name, format_name, 0, reason, float("inf"), float("inf"), passed=False)
 
 
 def _latency(timing: Timing) -> LatencyRow:
