@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -12,8 +13,10 @@ from torch.nn.modules.conv import _ConvNd
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import BlockedGroup, ChannelGroup, GroupMember, Role
 from compressor.graph.axes import Footprint, NoRule, bare_parameter, is_depthwise, member_of, tied_blocks
-from compressor.graph.torch_pruning_engine import RawGroup, Touch, raw_groups
 from exporters.signature import ExampleInputs
+
+if TYPE_CHECKING:
+    from compressor.graph.torch_pruning_engine import RawGroup, Touch
 
 
 def find_groups(
@@ -32,6 +35,9 @@ def find_groups(
         InvalidOption: a pattern matches no layer.
         UnsupportedModel: the model cannot be traced.
     """
+    # Imports torchvision and timm, which takes seconds: a wrong option should not wait for it.
+    from compressor.graph.torch_pruning_engine import raw_groups
+
     modules = dict(model.named_modules())
     order = {name: i for i, name in enumerate([*modules, *dict(model.named_parameters())])}
     shared = _shared_tensors(model)
