@@ -76,11 +76,10 @@ def decide(
     grids = {group.name: grid_of(group, round_to) for group in judged}
     wanted = uniform(judged) if allocation == "local" else judge.allocation(judged)
     widths = solve(judged, grids, wanted, budget.share(judged, cost), budget.remaining)
-    met = not widths.shortfall or "coarse" in widths.shortfall
     if widths.shortfall:
         notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
     keep = {g.name: _checked(judge.pick(g, widths.n_keep[g.name]), g, widths.n_keep[g.name]) for g in judged}
-    return Decision(keep, widths.remaining, met, tuple(notes))
+    return Decision(keep, widths.remaining, widths.met, tuple(notes))
 
 
 class _Scoring:

@@ -21,7 +21,8 @@ class Widths:
 
     n_keep: dict[str, int]
     remaining: float
-    shortfall: str = ""
+    met: bool  # what remains is at most what may
+    shortfall: str = ""  # also where it is met, but from farther below than people expect
 
 
 def solve(
@@ -52,10 +53,11 @@ def solve(
 
         if remaining(counts(1.0)) <= target:
             found = _refine(groups, grids, allocation, remaining, target, counts)
-            return Widths(found, remaining(found), _too_coarse(remaining(found), target))
+            share = remaining(found)
+            return Widths(found, share, True, _too_coarse(share, target))
     narrowest = counts(1.0)
     share = remaining(narrowest)
-    return Widths(narrowest, share, f"the narrowest model that the graph allows still keeps {share:.1%}")
+    return Widths(narrowest, share, False, f"the narrowest model that the graph and --round-to allow keeps {share:.1%}")
 
 
 def _refine(
