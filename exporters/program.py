@@ -11,6 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from exporters.quiet import quietly
+from exporters.safe_program import open_program
 from exporters.signature import ExampleInputs
 
 _NAMES = "names.json"  # travels inside the .pt2 archive
@@ -53,10 +54,12 @@ def load_program(path: Path) -> tuple[nn.Module, ExampleInputs, tuple[str, ...]]
     """The module in the file, inputs that it accepts, and its output names; for files that `save_program` wrote.
 
     `verify` takes the module as its reference, so a run folder can be checked where its model's class is not at hand.
+
+    Raises:
+        UnreadableProgram: not a program, damaged, or it holds parts that could run code.
     """
     extra = {_NAMES: ""}
-    with quietly():
-        program = torch.export.load(path, extra_files=extra)
+    program = open_program(path, extra)
     names = json.loads(extra[_NAMES])
     args, kwargs = program.example_inputs
     tensors = tuple(kwargs.values()) if kwargs else tuple(args)

@@ -18,9 +18,9 @@ def methods() -> None:
 
 def targets() -> None:
     """Where latency can be measured, and why not where it cannot."""
-    from compressor.runs.targets import load_target, target_names
+    from compressor.targets import load_target, target_names
 
-    found = [(name, load_target(name)) for name in target_names()]
+    found = [(name, load_target(name)()) for name in target_names()]
     rows = [(name, " ".join(target.accepts), target.unavailable() or "available") for name, target in found]
     _print("Targets", ("name", "reads", "here"), rows)
 

@@ -11,7 +11,7 @@ from compressor.core.options import RunOptions
 from compressor.core.plugins import PluginFolder
 from compressor.loading.recognise import recognise
 from compressor.runs.folder import RunFolder
-from compressor.runs.targets import target_factory
+from compressor.targets import factory_of
 from exporters.discovery import format_class, require_installed
 
 
@@ -48,4 +48,4 @@ def check_names(options: RunOptions) -> None:
             plugin(opset=options.opset)
     for name in options.on:
         if name != "none":
-            target_factory(name)
+            factory_of(name)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -17,6 +16,7 @@ from compressor.core.errors import ModelFileError, WeightsMismatch
 from compressor.core.files import FILE_MODE, output_errors
 from compressor.core.plan import PLAN_FORMAT, PruningPlan
 from compressor.surgery.cut import cut
+from exporters.safe_program import open_program
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -77,13 +77,10 @@ def load_program(run: Path) -> Any:
     """The run's `model.pt2` as a callable module; runs without the class, and unpickles nothing of the user's.
 
     Raises:
-        ModelFileError: the run has no program, or it is damaged.
+        ModelFileError: the run has no program.
+        UnreadableProgram: it is damaged, or holds parts that could run code.
     """
-    path = _file(run, "model.pt2")
-    try:
-        return torch.export.load(path).module()
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ModelFileError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Make the run again.") from error
+    return open_program(_file(run, "model.pt2")).module()
 
 
 def _file(run: Path, name: str) -> Path:

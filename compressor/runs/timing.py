@@ -15,7 +15,7 @@ from compressor.profiling.compare import compare
 from compressor.profiling.timer import measure
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record, Timing
-from compressor.runs.targets import load_target, target_factory
+from compressor.targets import factory_of, load_target
 from exporters.export import export
 from exporters.types import ExportedFile
 
@@ -28,7 +28,7 @@ def targets_of(options: RunOptions) -> tuple[str, ...]:
         return ()
     names = options.on or tuple(DEFAULT_TARGETS[f] for f in options.formats if f in DEFAULT_TARGETS) or ("torch:cpu",)
     for name in names:
-        target_factory(name)
+        factory_of(name)
     return names
 
 
@@ -43,7 +43,7 @@ def time_against_original(record: Record, folder: RunFolder) -> None:
     with record.stage("profile"):
         pairs: dict[str, tuple[Any, ExportedFile | None]] = {}
         for name in targets:
-            target = load_target(name)
+            target = load_target(name)()
             pairs[name] = target, _accepted(target, record.files)
         needed = [file.format for target, file in pairs.values() if file is not None and not target.unavailable()]
         if needed:
@@ -75,7 +75,7 @@ def _time(record: Record, name: str, target: Any, file: ExportedFile | None) -> 
         before, after = measure(
             [base.path, file.path],
             name,
-            target_factory(name),
+            factory_of(name),
             threads=options.threads,
             batch_size=options.batch_size,
             shapes=shapes,
