@@ -4,7 +4,7 @@ ExportError
   + InvalidExportOption    a format or option is unknown or out of range         2
   + MissingRuntime         the format exists, its package is not installed       3
   + UnsupportedOperator    the exporter or the format cannot express the model   4
-  + VerificationFailed     the file and the module disagree, or it does not load 6
+  + UnreadableProgram      a .pt2 file is damaged, or holds parts that could run code 4
 
 Every sentence has the form: owner: what is wrong, where. What to do next.
 """
@@ -40,7 +40,7 @@ class UnsupportedOperator(ExportError):
         super().__init__(f"{owner}: {reason}. {next_step}")
 
 
-class VerificationFailed(ExportError):
-    """The file and the module disagree, or the file does not load."""
+class UnreadableProgram(ExportError):
+    """A .pt2 file is no program, is damaged, or holds parts that could run code."""
 
-    exit_code = 6
+    exit_code = 4

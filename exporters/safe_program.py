@@ -20,19 +20,13 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from exporters.errors import ExportError
+from exporters.errors import UnreadableProgram
 from exporters.quiet import quietly
 
 _CODE_MEMBER = re.compile(r"(^|/)(custom_obj|opaque_obj)_|/aotinductor/")
 # Arithmetic over symbols, and calls of sympy's functions, whose names begin with a capital letter. No other strings.
 _SYMBOL = re.compile(r"Symbol\('\w+'")
 _HARMLESS = re.compile(r"(?!.*(__|\.\s*[A-Za-z_]|\b[a-z_]\w*\s*\())[\w\s+\-*/%(),.<>=!~&|]*", re.ASCII)
-
-
-class UnreadableProgram(ExportError):
-    """The file is no program, is damaged, or could run code."""
-
-    exit_code = 4
 
 
 def open_program(path: Path, extra_files: dict[str, Any] | None = None) -> ExportedProgram:

@@ -12,8 +12,10 @@ CompressionError
   + UnsupportedModel            an operator or a layer cannot be handled                    4
       + NothingPrunable         no channel may leave                                        4
   + IncomparableMeasurements    machine, target, threads or batch size differ               5
-  + BudgetNotMet                the best result is written, but it misses a budget or floor 7
   + ContractViolation           a plug-in broke its protocol, or we did                    70
+
+Exit codes 6 (an exported file disagrees) and 7 (a budget was not met, the best is written) are no exceptions: such runs end
+and are written; see `compressor.runs.summary.exit_code`.
 
 The sentence: owner: `option` must be ALLOWED, but got VALUE. Next step.
 """
@@ -103,12 +105,6 @@ class IncomparableMeasurements(CompressionError):
     """Two measurements differ in machine, target, threads or batch size."""
 
     exit_code = 5
-
-
-class BudgetNotMet(CompressionError):
-    """A budget or floor was missed; the best result is written."""
-
-    exit_code = 7
 
 
 class ContractViolation(CompressionError):

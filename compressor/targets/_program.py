@@ -15,7 +15,8 @@ import numpy as np
 
 from compressor.core.errors import ModelFileError, UnsupportedModel
 from compressor.targets._inputs import InputSpec, make_arrays, resolve_shapes
-from exporters.safe_program import UnreadableProgram, open_program
+from exporters.errors import UnreadableProgram
+from exporters.safe_program import open_program
 
 if TYPE_CHECKING:
     import torch
