@@ -31,8 +31,8 @@ from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.preflight import check_names, preflight
-from compressor.runs.processes import is_main_process
-from compressor.runs.record import Record, Source
+from compressor.runs.processes import is_main_process, main_process_first
+from compressor.runs.record import Record, Source, device_of
 from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
 from compressor.runs.saved import load_program, replay
@@ -77,11 +77,14 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
     Returns:
         The saved result; None in every process of a distributed run but the main one.
     """
+    if not is_main_process():
+        progress = SilentProgress()
     preflight(options)
     check_options(options)
     source = load_source(options, progress)
     data = open_datasets(options, source, progress)
-    folder = RunFolder.claim(options.output_folder, options, source.sha256)
+    with main_process_first(device_of(options)):
+        folder = RunFolder.claim(options.output_folder, options, source.sha256)
     try:
         result = run(_with_preprocessing(source, data), options, data, folder, progress)
         if not is_main_process():
@@ -129,14 +132,16 @@ def compress(
     check_options(chosen)
     inputs = ExampleInputs.of(example_inputs, model)
     was_training = {module: module.training for module in model.modules()}
-    try:
-        source = Source(model.eval(), inputs, type(model).__name__, "example_inputs")
-        datasets = Datasets(_dataset(data, "data"), _dataset(val, "val"))
-        folder = RunFolder.temporary(Path(mkdtemp(prefix="compressor-")))
-        return run(source, chosen, datasets, folder, progress or SilentProgress())
-    finally:
-        for module, training in was_training.items():
-            module.training = training
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):  # the caller's random numbers go on as if nothing had happened
+        try:
+            source = Source(model.eval(), inputs, type(model).__name__, "example_inputs")
+            datasets = Datasets(_dataset(data, "data"), _dataset(val, "val"))
+            folder = RunFolder.temporary(Path(mkdtemp(prefix="compressor-")))
+            return run(source, chosen, datasets, folder, progress or SilentProgress())
+        finally:
+            for module, training in was_training.items():
+                module.training = training
 
 
 def inspect(model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = ()) -> Coverage:

@@ -7,14 +7,15 @@ from torch import nn
 from compressor.report.schema import AccuracyRow
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
+from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record
 from compressor.training.evaluate import evaluate
 
 
 def measure_accuracy(record: Record, stage: str, module: nn.Module, data: Datasets, folder: RunFolder) -> None:
-    """Adds a row to the record; read back if the run was interrupted after it."""
+    """Adds a row to the record; read back if the run was interrupted after it. Of several processes, one measures."""
     val = data.val
-    if val is None:
+    if val is None or not is_main_process():
         return
     val.require_labels("--val")
 

@@ -1,10 +1,28 @@
-"""Which of several processes we are, under `accelerate launch` or `torchrun`."""
+"""Which of several processes we are, under `accelerate launch` or `torchrun`, and who goes first."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def is_main_process() -> bool:
     """Whether this process writes files and talks; alone, it is."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def main_process_first(device: str) -> Iterator[None]:
+    """The main process goes through the block before the others do; alone, it just goes.
+
+    Args:
+        device: where training will run ("cpu" or "cuda"); the processes join for it here, for the first time.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState(cpu=device == "cpu").main_process_first():
+        yield

@@ -44,6 +44,13 @@ class Timing:
     comparison: Comparison | None = None
 
 
+def device_of(options: RunOptions) -> str:
+    """Where training and evaluation run: the device that was named, else the first GPU, else the CPU."""
+    if options.device != "auto":
+        return options.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @dataclass
 class Record:
     """Grows while the run works. Everything in it was done or measured; nothing is a prediction."""
@@ -66,9 +73,7 @@ class Record:
     @property
     def device(self) -> str:
         """Where training and evaluation run."""
-        if self.options.device != "auto":
-            return self.options.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return device_of(self.options)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, float | int | str]]:
