@@ -84,7 +84,8 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
     source = load_source(options, progress)
     data = open_datasets(options, source, progress)
     with main_process_first(device_of(options)):
-        folder = RunFolder.claim(options.output_folder, options, source.sha256)
+        path = options.output_folder
+        folder = RunFolder.claim(path, options, source.sha256) if is_main_process() else RunFolder(path)
     try:
         result = run(_with_preprocessing(source, data), options, data, folder, progress)
         if not is_main_process():

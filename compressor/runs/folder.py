@@ -22,6 +22,7 @@ from compressor.core import serial
 from compressor.core.errors import ModelFileError, OutputError
 from compressor.core.files import output_errors, write_atomically
 from compressor.core.options import RunOptions, changed
+from compressor.runs.processes import is_main_process
 
 FINISHED = "report.json"
 WORK = ".work"
@@ -124,13 +125,14 @@ class RunFolder:
         return any(entry.name != IDENTITY for entry in self.work.iterdir()) if self.work.is_dir() else False
 
     def remember(self, stage: str, kind: type[T], make: Callable[[], T]) -> T:
-        """The value of a stage: read back if the run got that far before, else made and saved."""
+        """The value of a stage: read back if the run got that far before, else made, and saved by the main process."""
         path = self.work / f"{stage}.json"
-        if path.exists():
-            with suppress(ModelFileError):  # damaged, or of another version
-                return serial.load_json(kind, path)
+        # There is none, or it is damaged, or of another version.
+        with suppress(FileNotFoundError, ModelFileError):
+            return serial.load_json(kind, path)
         value = make()
-        serial.save_json(value, path)
+        if is_main_process():
+            serial.save_json(value, path)
         return value
 
     def finish(self, files: list[Path]) -> None:
