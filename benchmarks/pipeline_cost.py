@@ -51,7 +51,10 @@ onnx.save(simplified, path)
 
 
 def measure(code: str, model: str, threads: int) -> tuple[float, float]:
-    """(seconds, peak resident MiB of the process and its children together) of one fresh process."""
+    """(seconds, peak MiB of the process and its children together) of one fresh process.
+
+    Memory is the proportional set size: pages that processes share (PyTorch's libraries) count once.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -60,7 +63,7 @@ def measure(code: str, model: str, threads: int) -> tuple[float, float]:
         )
         peak = 0
         while process.poll() is None:
-            peak = max(peak, _resident(process.pid))
+            peak = max(peak, _memory(process.pid))
             time.sleep(0.05)
         seconds = time.perf_counter() - start
         if process.returncode:
@@ -68,11 +71,11 @@ def measure(code: str, model: str, threads: int) -> tuple[float, float]:
     return seconds, peak / 2**20
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> int:
     try:
         parent = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [parent, *parent.children(recursive=True)])
-    except psutil.NoSuchProcess:
+        return sum(p.memory_full_info().pss for p in [parent, *parent.children(recursive=True)])
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0
 
 
