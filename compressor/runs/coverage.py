@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -25,7 +26,8 @@ def cover(
     """Groups that may lose channels, each tried on a copy, and the rest with its reason.
 
     Raises:
-        UnsupportedModel: no convolution or linear layer, or the model cannot be traced.
+        UnsupportedModel: no convolution or linear layer, a weight is NaN or infinite, or the model does not run on
+            `inputs` or cannot be traced.
         NothingPrunable: no group is left; the sentence holds the reasons.
     """
     listener = progress or SilentProgress()
@@ -35,13 +37,18 @@ def cover(
             f"The model has no convolution or linear layer, so it has no channels to prune "
             f"(it holds {', '.join(kinds[:5])})."
         )
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UnsupportedModel(
+                f"{name} holds NaN or infinite weights. Pass a model whose training did not diverge."
+            )
     with listener.step("Following the channels"):
-        cost = measure_cost(model, inputs)
+        cost = _cost(model, inputs)
         candidates, blocked = find_groups(model, inputs, ignore)
     groups, broken = try_groups(model, candidates, inputs, seed, listener)
     found = [_with_macs(group, cost) for group in [*blocked, *broken]]
     if not groups:
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in found[:3])
+        reasons = "; ".join(f"{group.name or type(model).__name__}: {group.reason}" for group in found[:3])
         raise NothingPrunable(f"Nothing can be pruned. {reasons or 'The graph holds no group of channels.'}")
     coverage = Coverage(tuple(groups), tuple(found), cost, prunable_share(groups, cost), group_macs(groups, cost))
     if coverage.prunable_macs_share < WARN_BELOW:
@@ -49,6 +56,17 @@ def cover(
             f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why."
         )
     return coverage
+
+
+def _cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
+    try:
+        return measure_cost(model, inputs)
+    except Exception as error:  # a user's forward may raise anything
+        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in zip(inputs.names, inputs.tensors, strict=True))
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        raise UnsupportedModel(
+            f"The model does not run on its example inputs, {shapes} ({reason}). Give inputs that it accepts."
+        ) from error
 
 
 def _with_macs(group: BlockedGroup, cost: ModelCost) -> BlockedGroup:

@@ -42,6 +42,7 @@ class RunFolder:
 
     path: Path
     made: bool = False  # by this process
+    passing: bool = False  # goes when the process ends
 
     @property
     def work(self) -> Path:
@@ -108,7 +109,7 @@ class RunFolder:
     @classmethod
     def temporary(cls, path: Path) -> RunFolder:
         """A folder of our own for a run that is not (yet) to be kept; it goes when the process ends."""
-        folder = cls(path)
+        folder = cls(path, passing=True)
         folder.work.mkdir(parents=True)
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         return folder

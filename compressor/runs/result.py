@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from compressor.core import serial
+from compressor.core.errors import InvalidOption
 from compressor.core.files import output_errors, write_atomically
 from compressor.core.options import recipe_of
 from compressor.core.plan import PruningPlan
@@ -45,11 +46,16 @@ class CompressedModel:
         """Fills the run folder: exported files, weights, plan, measurements, report, recipe.
 
         Args:
-            path: where to; None: the folder that the run was claimed for.
+            path: where to; None: the folder that `output` named.
 
         Raises:
+            InvalidOption: no folder was named.
             OutputError: it cannot be written, or holds something else.
         """
+        if path is None and self._folder.passing:
+            path = self._record.options.output
+            if not path:
+                raise InvalidOption("save", "path", "a folder", None, 'As in: run.save("small").')
         folder, work = self._folder, self._folder.work
         if path is not None and Path(path) != folder.path:
             folder = RunFolder.claim(Path(path), self._record.options, self._record.source.sha256)

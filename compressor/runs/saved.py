@@ -27,7 +27,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """
     with output_errors(path):
         try:
-            save_model(module, str(path), metadata={"format": "pt", "made_by": "compressor"})
+            save_model(module, str(path), metadata={"format": "pt"})
         except SafetensorError as error:  # the library puts the system's error number into its text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
