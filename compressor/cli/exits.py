@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 WRONG_OPTIONS, UNFIT, DISAGREES, BUG, INTERRUPTED, READER_GONE = 2, 4, 6, 70, 130, 141
+_OUT_OF_MEMORY = "Out of memory. Use a smaller --train-batch-size or --batch-size, or a machine with more memory."
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
@@ -37,7 +38,7 @@ def one_sentence(verb: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(READER_GONE) from None
     except MemoryError:
-        leave("Out of memory. Use a smaller --batch-size, or a machine with more memory.", UNFIT)
+        leave(_OUT_OF_MEMORY, UNFIT)
     except OSError as error:
         leave(*_of_system(error))
     except Exception as error:
@@ -50,6 +51,8 @@ def _of(error: Exception, verb: str) -> tuple[str, int]:
         return f"{_one_line(error.format_message()).rstrip('.')}. See {verb} --help.", code
     if isinstance(code, int) and str(error):
         return _one_line(str(error)), code
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # PyTorch's
+        return _OUT_OF_MEMORY, UNFIT
     return _bug(error)
 
 
@@ -57,7 +60,7 @@ def _of_system(error: OSError) -> tuple[str, int]:
     """A full disk or a lacking permission is the machine's, and not a bug."""
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in _NO_SPACE:
-        return f"{where}the disk is full. Free some space, there or for temporary files, and run again.", WRONG_OPTIONS
+        return f"{where}the disk is full. Free some space and run again.", WRONG_OPTIONS
     if error.errno in _NOT_ALLOWED + _MACHINE:
         reason = os.strerror(error.errno or 0).lower()
         return f"{where}the system refused ({reason}). Allow it, or choose other paths, and run again.", WRONG_OPTIONS

@@ -26,22 +26,21 @@ def command(
 ) -> None:
     """Time files in alternation, in fresh processes; with two or more, say which is faster with a 95 % interval."""
     from compressor.cli.progress import ConsoleProgress, stdout_console
+    from compressor.core.options import options_from
+    from compressor.runs.profiling import Profile, profile
 
-    targets = flags.typed(on=on).get("on", ())
-    progress = ConsoleProgress(quiet=bool(quiet or json))
-    with progress:
-        from compressor.core.options import options_from
-        from compressor.loading.input_spec import parse_inputs
-        from compressor.runs.profiling import profile
-
-        checked = options_from(flags.typed(threads=threads, batch_size=batch_size))
-        shapes = {spec.name: spec.shape for spec in parse_inputs(input or ()) if spec.name}
+    options = options_from(flags.typed(on=on, threads=threads, batch_size=batch_size))
+    with ConsoleProgress(quiet=bool(quiet or json)) as progress:
         found = profile(
-            files, targets, threads=checked.threads, batch_size=checked.batch_size, shapes=shapes, progress=progress
+            files,
+            options.on,
+            threads=options.threads,
+            batch_size=options.batch_size,
+            shapes=_shapes(input or []),
+            progress=progress,
         )
     if json:
         from compressor.core.serial import to_json
-        from compressor.runs.profiling import Profile
 
         print(to_json(found, list[Profile]), end="")
     elif not quiet:
@@ -49,3 +48,16 @@ def command(
 
         for one in found:
             print_measurements(one.measurements, one.comparisons, stdout_console())
+
+
+def _shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """{input: whole shape}; a file's inputs are told apart by their names."""
+    if not texts:
+        return {}
+    from compressor.core.errors import InvalidOption
+    from compressor.loading.input_spec import parse_inputs
+
+    specs = parse_inputs(texts)
+    if not all(spec.name for spec in specs):
+        raise InvalidOption("profile", "--input", "NAME=SHAPE, as in x=1x3x224x224", ", ".join(texts))
+    return {spec.name: spec.shape for spec in specs}

@@ -14,6 +14,17 @@ from exporters.files import sha256_of
 
 __all__ = ["FILE_MODE", "output_errors", "sha256_of", "write_atomically"]
 
+_REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOENT,  # deleted meanwhile, or a place where nothing can be made
+    errno.ENAMETOOLONG,
+    errno.EIO,
+}
 FILE_MODE = 0o644  # as ordinary files: temporary ones begin as their owner's alone
 
 
@@ -25,7 +36,7 @@ def output_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"{path}: the disk is full. Free some space or choose another folder with -o.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if error.errno in _REFUSALS:
             reason = os.strerror(error.errno).lower()
             raise OutputError(f"{path}: cannot be written ({reason}). Choose another folder with -o.") from error
         raise

@@ -59,4 +59,7 @@ def open_datasets(options: RunOptions, source: Source, progress: Progress) -> Da
 
     if mean is None:
         progress.note("No --mean and --std were given and the model names none: pixels are only scaled to 0..1.")
-    return Datasets(opened(options.data), opened(options.val))
+    train, val = opened(options.data), opened(options.val)
+    if val is not None:
+        val.require_labels("--val")
+    return Datasets(train, val)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.core.errors import InvalidOption, ModelFileError
+from compressor.core.errors import InvalidOption
 from compressor.core.measurement import Comparison, Measurement
 from compressor.core.progress import Progress, SilentProgress
 from compressor.profiling.compare import compare
 from compressor.profiling.timer import measure
-from compressor.runs.targets import load_target, target_factory, target_names
+from compressor.targets import factory_of, load_target, target_names
 
 
 @dataclass(frozen=True)
@@ -43,25 +43,17 @@ def profile(
         progress: is told of each process.
 
     Raises:
-        UnknownPlugin, InvalidOption: a target that does not exist, is not available here or does not read the files.
-        ModelFileError: a file is missing or damaged.
+        UnknownPlugin, InvalidOption: a file or a target that does not exist, or a target that is not available or does
+            not read the files.
+        ModelFileError: a file is damaged.
     """
     files = [Path(path) for path in paths]
     for file in files:
         if not file.is_file():
-            raise ModelFileError(f"{file}: there is no such file. Check the path.")
+            raise InvalidOption("profile", "FILE", "an existing file", str(file), "Check the path.")
+    factories = {name: _factory(name, files) for name in on or (_default_target(files[0]),)}
     found = []
-    for name in on or (_default_target(files[0]),):
-        factory, target = target_factory(name), load_target(name)
-        unavailable = target.unavailable()
-        if unavailable:
-            raise InvalidOption("profile", "--on", "a target that is available here", name, unavailable)
-        foreign = [file.name for file in files if file.suffix not in target.accepts]
-        if foreign:
-            kinds = " or ".join(target.accepts)
-            raise InvalidOption(
-                "profile", "--on", f"a target that reads {foreign[0]}", name, f"{name} reads {kinds} files."
-            )
+    for name, factory in factories.items():
         measured = measure(
             files,
             name,
@@ -75,9 +67,24 @@ def profile(
     return found
 
 
+def _factory(name: str, files: Sequence[Path]) -> str:
+    """Where the target is found; refuses one that cannot be used here or reads other files."""
+    factory, target = factory_of(name), load_target(name)()
+    unavailable = target.unavailable()
+    if unavailable:
+        raise InvalidOption("profile", "--on", "a target that is available here", name, unavailable)
+    foreign = [file.name for file in files if file.suffix not in target.accepts]
+    if foreign:
+        kinds = " or ".join(target.accepts)
+        raise InvalidOption(
+            "profile", "--on", f"a target that reads {foreign[0]}", name, f"{name} reads {kinds} files."
+        )
+    return factory
+
+
 def _default_target(file: Path) -> str:
     for name in target_names():
-        if name.endswith(":cpu") and file.suffix in load_target(name).accepts:
+        if name.endswith(":cpu") and file.suffix in load_target(name)().accepts:
             return name
     raise InvalidOption(
         "profile", "FILE", "an .onnx, .xml or .pt2 file", file.name, "`compress targets` lists what is read."
