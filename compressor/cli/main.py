@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _refuse_misspelled_verb(verb: str, given: Sequence[str]) -> None:
     """`compress inspct model.pt` would take `inspct` for a model file."""
-    if verb != JOB or not given or Path(given[0]).suffix or Path(given[0]).exists():
+    if verb != JOB or not given or given[0].startswith("-") or Path(given[0]).suffix or Path(given[0]).exists():
         return
     near = difflib.get_close_matches(given[0], VERBS, n=1, cutoff=0.75)
     if near:
