@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import compressor
 from compressor.runs.processes import is_main_process, main_process_first
 from tests.runs import digits
 
@@ -25,24 +28,20 @@ def test_alone(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory):
-    """A folder with a finished run of other options, replaced by a run in two processes."""
+def launched(tmp_path_factory, finished):
+    """A folder with a finished run of another model, replaced by a run in two processes."""
     folder = tmp_path_factory.mktemp("launched")
     digits.write(folder)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    common = ["net.pt", "--input", "1x1x8x8", "--export", "none", "--on", "none", "-o", "run", "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "compressor", *common, "--quiet"],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(finished, folder / "run")
     (folder / "run" / "notes.txt").write_text("mine")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "compressor"]
-    more = ["--data", "images.npz", "--val", "images.npz", "--finetune-epochs", "1", "--distill", "--force", "--json"]
+    files = ["net.pt", "--input", "1x1x8x8", "--export", "none", "--on", "none", "-o", "run", "--device", "cpu"]
+    data = ["--data", "images.npz", "--val", "images.npz", "--finetune-epochs", "1", "--distill", "--force", "--json"]
+    command = [sys.executable, *launcher, *files, *data]
     done = subprocess.run(
-        [sys.executable, *launcher, *common, *more],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder, done
 
@@ -66,10 +65,6 @@ def test_notes_are_said_once(launched):
 
 
 def test_the_weights_are_those_of_the_training(launched):
-    import torch
-
-    import compressor
-
     folder, _ = launched
     images = torch.randn(4, 1, 8, 8)
     replayed = compressor.load(folder / "run", model=digits.network())
