@@ -1,0 +1,133 @@
+"""Options from the command line, a recipe and Python, and what is out of range."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.core.errors import InvalidOption
+from compressor.core.options import (
+    PRESENTATION,
+    RunOptions,
+    changed,
+    flag,
+    options_from,
+    read_recipe,
+    recipe_of,
+    share,
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"macs": 0.5, "params": 0.5}, "one of --macs, --params and --ratio"),
+        ({"threads": 0}, "--threads.*at least 1"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"round_to": -1}, "--round-to"),
+        ({"seed": -1}, "--seed"),
+        ({"seed": 1 << 40}, "--seed"),
+        ({"mean": (0.5,)}, "--mean and --std"),
+        ({"mean": (float("nan"),), "std": (1.0,)}, "--mean"),
+        ({"mean": (0.5,), "std": (0.0,)}, "--std"),
+        ({"lr": -1.0, "data": "d", "finetune_epochs": 1}, "--lr"),
+        ({"finetune_epochs": 2}, "--finetune-epochs.*Add --data FOLDER"),
+        ({"distill": True, "data": "d"}, "--distill.*--finetune-epochs"),
+        ({"device": "tpu"}, "--device.*auto, cpu, cuda or cuda:N"),
+        ({"allocation": "both"}, "--allocation"),
+    ],
+)
+def test_out_of_range(options, message):
+    with pytest.raises(InvalidOption, match=message) as caught:
+        RunOptions(**options)
+    assert caught.value.exit_code == 2
+
+
+def test_defaults_that_follow_from_others():
+    assert RunOptions().budget == ("macs", 0.5) and RunOptions(ratio=0.3).budget == ("ratio", 0.3)
+    assert RunOptions().formats == ("onnx",) and RunOptions(export=("none",)).formats == ()
+    assert RunOptions(model="a/net.pt").output_folder == Path("net-compressed")
+    assert RunOptions().output_folder == Path("model-compressed") and RunOptions(output="x").output_folder == Path("x")
+
+
+@pytest.mark.parametrize("value", ["0", "1", "100%", "0%", "-5%", "half", "nan", "", 2, True, None])
+def test_what_is_no_share(value):
+    with pytest.raises(InvalidOption, match=r"--macs.*above 0 and below 1"):
+        share(value, "macs")
+
+
+@given(st.floats(0.01, 99.99))
+def test_percent_and_share_are_the_same(percent):
+    assert share(f"{percent}%", "macs") == pytest.approx(percent / 100)
+
+
+def test_later_layers_win_and_a_typed_budget_replaces_the_recipes():
+    options = options_from({"macs": "50%", "method": "l2", "seed": 1}, {"ratio": 0.3, "seed": 2})
+    assert options == RunOptions(ratio=0.3, method="l2", seed=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"metod": "l1"}, "Did you mean method"),
+        ({"zebra": 1}, "See compress --help"),
+        ({"threads": "two"}, "--threads.*whole number"),
+        ({"threads": True}, "--threads.*whole number"),
+        ({"threads": 1.5}, "--threads.*whole number"),
+        ({"lr": "fast"}, "--lr.*number"),
+        ({"trust": "yes"}, "--trust"),
+        ({"method": 3}, "--method"),
+        ({"mean": ["a"], "std": [1]}, "--mean.*numbers"),
+    ],
+)
+def test_values_of_the_wrong_kind(given, message):
+    with pytest.raises(InvalidOption, match=message):
+        options_from(given)
+
+
+def test_kinds_that_are_accepted():
+    options = options_from(
+        {"round-to": 8, "lr": 1, "data": "d", "finetune-epochs": 1, "mean": [0.5], "std": 1, "export": "onnx"}
+    )
+    assert (
+        options.round_to == 8
+        and isinstance(options.lr, float)
+        and options.std == (1.0,)
+        and options.export == ("onnx",)
+    )
+
+
+def test_a_recipe_brings_the_same_options_back(tmp_path):
+    options = RunOptions(
+        model="net.pt",
+        macs=0.25,
+        mean=(0.5,),
+        std=(0.25,),
+        ignore=("a", 'b "quoted" \\'),
+        data="grün",
+        finetune_epochs=2,
+        distill=True,
+        output="out",
+        force=True,
+    )
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_of(options), encoding="utf-8")
+    shown = {name: getattr(options, name) for name in PRESENTATION}
+    assert dataclasses.replace(options_from(read_recipe(path)), **shown) == options
+    assert "out" not in read_recipe(path).values()
+
+
+def test_recipes_that_cannot_be_read(tmp_path):
+    for content, message in ((None, "readable TOML file"), (b"\xff\xfe", "readable TOML"), (b"a = = 1", "valid TOML")):
+        path = tmp_path / "recipe.toml"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InvalidOption, match=message):
+            read_recipe(path)
+
+
+def test_what_was_changed():
+    assert changed(RunOptions()) == {} and changed(RunOptions(seed=3, output="x", quiet=True)) == {"seed": 3}
+    assert flag("finetune_epochs") == "--finetune-epochs"
