@@ -1,9 +1,9 @@
-"""Accuracy and speed on real weights and images: ResNet-20 and ResNet-56 at half the MACs, beside torch-pruning's pruner.
+"""Accuracy and speed on real weights and images: ResNet-20 and ResNet-56 at half the MACs, beside torch-pruning.
 
-Ours is the real pipeline (`compress --macs 50%`): accuracy is measured dense, as cut, after batch-norm re-estimation and after
-fine-tuning with distillation. Theirs is torch-pruning's BasePruner with L1 importance on the inner channels of the blocks (its
-graph breaks on the shortcut), to the same MACs, then the same recovery with the same epochs and seed. Runs are kept in --work
-and continue after a kill.
+Ours is the real pipeline (`compress --macs 50%`): accuracy is measured dense, as cut, after batch-norm re-estimation
+and after fine-tuning with distillation. Theirs is torch-pruning's BasePruner with L1 importance on the inner channels
+of the blocks (its graph breaks on the shortcut), to the same MACs, then the same recovery with the same epochs and
+seed. Runs are kept in --work and continue after a kill.
 
     python benchmarks/cifar_accuracy.py --weights ../shared/weights --data ../shared/data/cifar10 [--epochs 3]
 """
@@ -76,7 +76,11 @@ def theirs(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     small = _pruned_by_torch_pruning(model)
     found = {"dense": evaluate(model, val)[0], "cut": evaluate(small, val)[0]}
     context = RecoveryContext(
-        small, model, train=train, seed=arguments.seed, checkpoints=arguments.work / f"checkpoints-{name}-{arguments.epochs}"
+        small,
+        model,
+        train=train,
+        seed=arguments.seed,
+        checkpoints=arguments.work / f"checkpoints-{name}-{arguments.epochs}",
     )
     BatchNormReestimation().apply(context, SilentProgress())
     found["bn_reestimate"] = evaluate(small, val)[0]
@@ -122,9 +126,11 @@ def main() -> None:
         accuracy = {row["stage"]: row["top1_percent"] for row in report["accuracy"]}
         times = [f"{t['ratio']:.2f}x [{t['interval'][0]:.2f}, {t['interval'][1]:.2f}]" for t in report["latency"]]
         share = report["macs"]["after"] / report["macs"]["before"]
-        print(f"| {name} | compress | {share:.1%} | " + " | ".join(f"{a:.1f}" for a in accuracy.values()) + f" | {' | '.join(times)} |")
+        percents = " | ".join(f"{a:.1f}" for a in accuracy.values())
+        print(f"| {name} | compress | {share:.1%} | {percents} | {' | '.join(times)} |")
         rival = theirs(name, arguments)
-        print(f"| {name} | torch-pruning | 50% | " + " | ".join(f"{a:.1f}" for a in rival.values()) + " | | |", flush=True)
+        percents = " | ".join(f"{a:.1f}" for a in rival.values())
+        print(f"| {name} | torch-pruning | 50% | {percents} | | |", flush=True)
 
 
 if __name__ == "__main__":

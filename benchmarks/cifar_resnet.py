@@ -1,6 +1,6 @@
-"""The ResNets for CIFAR-10 of He et al. (2016, arXiv:1512.03385, section 4.2), with parameter-free shortcuts (option A).
+"""The ResNets for CIFAR-10 of He et al. (2016, arXiv:1512.03385, section 4.2), with shortcuts of option A (no weights).
 
-    compress --arch benchmarks/cifar_resnet.py:resnet20 ... resnet20_cifar10.pt
+compress --arch benchmarks/cifar_resnet.py:resnet20 ... resnet20_cifar10.pt
 """
 
 from __future__ import annotations

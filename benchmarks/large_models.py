@@ -1,6 +1,6 @@
-"""Public architectures with random weights, halved in MACs: cut, exported, verified, timed through the real command line.
+"""Public architectures with random weights, halved in MACs: cut, exported, verified, timed by the command line.
 
-Each model is one process with a time limit; finished ones are kept in --work, so the benchmark goes on where it stopped.
+Each model is one process with a time limit; finished ones are kept in --work, so the benchmark goes on where it was.
 
     python benchmarks/large_models.py [--models torchvision:resnet50,timm:convnext_atto] [--work benchmarks/work/large]
 """
@@ -46,7 +46,9 @@ def run(name: str, work: Path, targets: str) -> dict[str, object]:
         save_model(name, model)
         command = [sys.executable, "-m", "compressor", str(model), "--macs", "50%", "--export", "onnx,openvino"]
         start = time.perf_counter()
-        done = subprocess.run([*command, "--on", targets, "-o", str(folder)], capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(
+            [*command, "--on", targets, "-o", str(folder)], capture_output=True, text=True, timeout=LIMIT_S
+        )
         seconds = time.perf_counter() - start
         model.unlink()
         if done.returncode:
@@ -68,9 +70,10 @@ def row(found: dict[str, object]) -> str:
         f"{t['ratio']:.2f}x [{t['interval'][0]:.2f}, {t['interval'][1]:.2f}]" if t["ratio"] else t["unavailable"]
         for t in report["latency"]
     ]
+    speed = " | ".join(times)
     return (
         f"| {found['model']} | {report['prunable_macs_share']:.0%} | {macs['after'] / macs['before']:.1%} | "
-        f"{params['after'] / params['before']:.1%} | {agrees} ({worst:.0e}) | {' | '.join(times)} | {found['seconds']:.0f} |"
+        f"{params['after'] / params['before']:.1%} | {agrees} ({worst:.0e}) | {speed} | {found['seconds']:.0f} |"
     )
 
 

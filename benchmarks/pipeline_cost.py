@@ -1,8 +1,8 @@
 """Time and peak memory up to a verified ONNX file, beside torch-pruning's pruner + torch.onnx.export + onnxsim.
 
-Both sides halve the MACs of the same model in a fresh process each, in turns; the figures are ratios (ours / theirs) with
-their range over the rounds. Ours also tries every group on a copy, checks the cut against masking, writes model.pt2 and compares
-the files with the module; theirs does none of that.
+Both sides halve the MACs of the same model in a fresh process each, in turns; the figures are ratios (ours / theirs)
+with their range over the rounds. Ours also tries every group on a copy, checks the cut against masking, writes
+model.pt2 and compares the files with the module; theirs does none of that.
 
     python benchmarks/pipeline_cost.py [--model resnet50] [--rounds 3] [--threads 2]
 """
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import psutil
 
@@ -38,9 +37,8 @@ torch.manual_seed(0)
 model = getattr(torchvision.models, sys.argv[1])().eval()
 example = torch.randn(1, 3, 224, 224)
 head = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
-pruner = torch_pruning.pruner.BasePruner(
-    model, example, importance=torch_pruning.importance.MagnitudeImportance(p=1), pruning_ratio=0.3, ignored_layers=[head]
-)
+importance = torch_pruning.importance.MagnitudeImportance(p=1)
+pruner = torch_pruning.pruner.BasePruner(model, example, importance, pruning_ratio=0.3, ignored_layers=[head])
 pruner.step()
 path = Path(sys.argv[2]) / "model.onnx"
 batch = torch.export.Dim("batch")
@@ -59,7 +57,10 @@ def measure(code: str, model: str, threads: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-c", code, model, folder], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [sys.executable, "-c", code, model, folder],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         peak = 0
         while process.poll() is None:
@@ -91,7 +92,10 @@ def main() -> None:
         order = list(sides) if number % 2 == 0 else list(sides)[::-1]
         found = {side: measure(sides[side], arguments.model, arguments.threads) for side in order}
         rows.append(found)
-        print(json.dumps({side: {"seconds": round(s, 1), "peak_mib": round(m)} for side, (s, m) in found.items()}), flush=True)
+        print(
+            json.dumps({side: {"seconds": round(s, 1), "peak_mib": round(m)} for side, (s, m) in found.items()}),
+            flush=True,
+        )
     for name, index in (("time", 0), ("peak memory", 1)):
         ratios = [row["ours"][index] / row["theirs"][index] for row in rows]
         print(f"{name}: ours / theirs = {statistics.median(ratios):.2f} (range {min(ratios):.2f} to {max(ratios):.2f})")

@@ -1,6 +1,6 @@
 """Classify images with a run's model.onnx: ONNX Runtime and NumPy only.
 
-    python deploy_examples/classify_with_onnxruntime.py demo-run/run demo-run/input/digits_val.npz
+python deploy_examples/classify_with_onnxruntime.py demo-run/run demo-run/input/digits_val.npz
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compress a live module from Python, save the run, and replay it on a fresh instance of the class.
 
-    python deploy_examples/prune_your_own_class.py out/
+python deploy_examples/prune_your_own_class.py out/
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MyNet(nn.Module):
 
 
 def main(folder: Path) -> dict[str, float]:
-    """Prints and returns what remains of the MACs, and how far the replayed model is from the run's (0: bit for bit)."""
+    """Prints and returns what remains of the MACs, and how far the replayed model is from the run's (0: equal)."""
     torch.manual_seed(0)
     run = compressor.compress(MyNet(), torch.randn(1, 3, 32, 32), method="l1", macs=0.5, export=["onnx"])
     run.save(folder)

@@ -1,0 +1,51 @@
+"""ONNX files: opset, simplifier, the way back to the tracing exporter, and ONNX Runtime's own view of the file."""
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from exporters.errors import InvalidExportOption
+from exporters.formats.onnx import OnnxFormat
+from exporters.signature import ExampleInputs
+from exporters.source import Source
+
+
+def written(module, inputs, path, **options):
+    plugin = OnnxFormat(**options)
+    return plugin, plugin.write(Source(module.eval(), ExampleInputs.of(inputs, module)), path, None)
+
+
+@pytest.mark.parametrize("opset", [10, 0, -1])
+def test_opsets_that_cannot_be(opset):
+    with pytest.raises(InvalidExportOption, match=rf"`opset` must be 11 or later, but got {opset}"):
+        OnnxFormat(opset=opset)
+
+
+def test_a_file_of_the_opset_that_was_asked_for(conv_net, images, tmp_path):
+    plugin, told = written(conv_net, images, tmp_path / "model.onnx", opset=18, simplify=False)
+    assert told.dynamic_batch and told.details["opset"] == "18" and told.details["simplifier"] == "off"
+    model = onnx.load(str(tmp_path / "model.onnx"))
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
+    loaded = plugin.load(tmp_path / "model.onnx")
+    assert len(loaded.input_names) == len(loaded.output_names) == 1
+    batch = torch.cat([images, -images])
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(loaded.run([batch.numpy()])[0]), conv_net.eval()(batch), atol=1e-5)
+
+
+def test_constants_are_folded(tmp_path):
+    class Folding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.linear(x) * (torch.ones(3) * 2 + 1)
+
+    nodes = []
+    for simplify in (False, True):
+        path = tmp_path / f"{simplify}.onnx"
+        written(Folding(), torch.randn(2, 4), path, simplify=simplify)
+        nodes.append(len(onnx.load(str(path)).graph.node))
+    assert nodes[1] <= nodes[0]
