@@ -23,7 +23,7 @@ from compressor.data.dataset import ImageDataset
 from compressor.data.sample import sample_shape
 from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
-from compressor.runs.accuracy import measure_accuracy
+from compressor.runs.accuracy import advise, measure_accuracy
 from compressor.runs.choose import choose, make_method
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets, open_datasets
@@ -65,6 +65,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     measure_accuracy(record, "dense", source.module, data, folder)
     measure_accuracy(record, "cut", small, data, folder)
     recover(record, small, data, folder)
+    advise(record)
     if is_main_process():
         export_and_verify(record, small, data, folder)
         time_against_original(record, folder)

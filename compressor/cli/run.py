@@ -83,11 +83,12 @@ def execute(typed: dict[str, Any]) -> None:
     from compressor.cli.progress import ConsoleProgress, stdout_console
     from compressor.core.options import options_from, read_recipe
     from compressor.runs.preflight import preflight
+    from compressor.runs.processes import is_main_process
 
     recipe = read_recipe(Path(typed["recipe"])) if "recipe" in typed else {}
     options = options_from(recipe, typed)
     preflight(options)
-    progress = ConsoleProgress(quiet=options.quiet)
+    progress = ConsoleProgress(quiet=options.quiet or not is_main_process())
     with progress:
         progress.note("Starting (loading PyTorch)")
         from compressor.pipeline import compress_file

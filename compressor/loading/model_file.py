@@ -40,8 +40,9 @@ class LoadedModel:
     preprocessing: Mapping[str, object] = field(default_factory=dict)  # mean, std, size, where the model records them
 
     def __str__(self) -> str:
-        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in zip(self.inputs.names, self.inputs.tensors, strict=True))
-        return f"{self.description}; inputs {shapes} from {self.inputs_from}"
+        pairs = zip(self.inputs.names, self.inputs.tensors, strict=True)
+        shapes = ", ".join(f"{name} {'x'.join(map(str, tensor.shape))}" for name, tensor in pairs)
+        return f"{self.description}; input {shapes} (from {self.inputs_from})"
 
 
 def load_model(
@@ -112,10 +113,9 @@ def _module_of(
         if isinstance(found, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             found = cast(nn.Module, found.module)
         return found, f"a whole module ({type(found).__name__})", ""
-    summary = describe_tensors(found)
     if arch is None:
         guess = guess_architecture(found)
-        step = f"The file holds a state dict: {summary}. "
+        step = f"The file holds a state dict: {describe_tensors(found)}. "
         step += (
             f"Its names look like those of {guess}: try --arch {guess}"
             if guess
@@ -130,7 +130,7 @@ def _module_of(
         )
     module = build(arch, options)
     put_into(module, found, path, arch, note)
-    return module, f"a state dict ({summary})", rebuild_note(arch, options)
+    return module, f"a state dict for {arch}", rebuild_note(arch, options)
 
 
 def _ready(module: nn.Module, path: Path, note: Note) -> nn.Module:

@@ -19,7 +19,7 @@ from compressor.report import units, wording
 from compressor.report.inspection import Inspection
 from compressor.report.schema import AccuracyRow, FileRow, GroupRow, LatencyRow, ParityRow, Report, StageRow
 
-MAX_GROUPS = 40
+MAX_GROUPS, MAX_FACTS = 40, 4
 _STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
 _ASCII = str.maketrans({"×": "x", "→": "->", "−": "-", "±": "+-", "…": "~"})
 
@@ -52,7 +52,8 @@ def print_summary(report: Report, console: Console) -> None:
     console.print(table)
     console.print()
     speed, loss = wording.speed_headline(report.latency), wording.loss_of(report.accuracy)
-    _say(console, f"Speed: {_lower(speed.answer)}{_after_comma(speed.interval)}.", _STYLES[speed.tone])
+    answer = speed.answer.removeprefix("Speed is ")
+    _say(console, f"Speed: {_lower(answer)}{_after_comma(speed.interval)}.", _STYLES[speed.tone])
     _say(console, f"Accuracy (top-1): {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
     _say(console, f"Asked for: {wording.budget_of(report)}{'' if report.budget_met else ', which was not met'}.")
     for problem in wording.problems_of(report):
@@ -107,6 +108,8 @@ def print_coverage(groups: Sequence[GroupRow], prunable_macs_share: float, conso
                 units.percent(reason.macs_share),
             )
         console.print(table)
+        if prunable_macs_share + sum(reason.macs_share for reason in reasons) > 1.005:
+            _say(console, "More than 100 % together: a layer may keep its own channels and still lose inputs.")
 
 
 def print_accuracy(rows: Sequence[AccuracyRow], console: Console) -> None:
@@ -211,14 +214,14 @@ def print_files(rows: Sequence[FileRow], console: Console) -> None:
 
 
 def print_stages(rows: Sequence[StageRow], console: Console) -> None:
-    """How long each stage took."""
+    """How long each stage took, with its first facts; report.json has all of them."""
     if not rows:
         return
     _heading(console, "Stages")
     table = _table("stage", "time>", "facts*")
     for row in rows:
-        facts = ", ".join(f"{key} {value}" for key, value in row.facts.items())
-        table.add_row(_text(row.name, console, 28), units.seconds(row.seconds), _text(facts, console, 200))
+        facts = ", ".join(f"{key} {value}" for key, value in list(row.facts.items())[:MAX_FACTS])
+        table.add_row(_text(row.name, console, 28), units.seconds(row.seconds), _text(facts, console, 100))
     console.print(table)
 
 

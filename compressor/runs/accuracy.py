@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
+from compressor.data.dataset import ImageDataset
 from compressor.report.schema import AccuracyRow
+from compressor.report.wording import stage_name
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record
 from compressor.training.evaluate import evaluate
+from exporters.signature import flatten_outputs
+
+WORTH_SAYING_POINTS = 1.0
 
 
 def measure_accuracy(record: Record, stage: str, module: nn.Module, data: Datasets, folder: RunFolder) -> None:
@@ -25,4 +31,28 @@ def measure_accuracy(record: Record, stage: str, module: nn.Module, data: Datase
 
     row = folder.remember(f"accuracy-{stage}", AccuracyRow, measured)
     record.accuracy.append(row)
-    record.progress.note(f"Accuracy, {stage}: {row.top1_percent:.2f} % of {row.n_images} images")
+    if stage == "dense":
+        _note_on_classes(record, val)
+    record.progress.note(f"Accuracy, {stage_name(stage)}: {row.top1_percent:.2f} % of {row.n_images} images")
+
+
+def advise(record: Record) -> None:
+    """Says what to do about accuracy that was lost and not fought for."""
+    rows = record.accuracy
+    if not rows or record.options.finetune_epochs or not record.options.model:
+        return
+    lost = rows[0].top1_percent - rows[-1].top1_percent
+    if lost > WORTH_SAYING_POINTS:
+        step = "Fine-tuning gives accuracy back: add --data IMAGES --finetune-epochs 3 --distill."
+        record.note(f"{lost:.1f} points of accuracy were lost. {step}")
+
+
+def _note_on_classes(record: Record, val: ImageDataset) -> None:
+    """Folders of some of the model's classes are easily numbered otherwise than the model numbers them."""
+    with torch.no_grad():
+        scores = flatten_outputs(record.source.inputs.call(record.source.module))[0]
+    n, n_outputs = val.n_classes, scores.shape[-1]
+    if val.class_names and n < n_outputs:
+        record.note(
+            f"{val.name}: its {n} classes, in alphabetical order, are taken for outputs 0 to {n - 1} of {n_outputs}."
+        )

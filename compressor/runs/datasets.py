@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compressor.core.errors import DataError
 from compressor.core.options import RunOptions
 from compressor.core.progress import Progress
 from compressor.data.dataset import ImageDataset
@@ -38,7 +39,7 @@ def open_datasets(options: RunOptions, source: Source, progress: Progress) -> Da
     Flags win over the model's own configuration. Broken images are found here, before anything is trained.
 
     Raises:
-        DataError: an image, a label or the whole set cannot be read.
+        DataError: an image, a label or the whole set cannot be read; the two have other classes.
     """
     if not options.data and not options.val:
         return Datasets()
@@ -62,4 +63,16 @@ def open_datasets(options: RunOptions, source: Source, progress: Progress) -> Da
     train, val = opened(options.data), opened(options.val)
     if val is not None:
         val.require_labels("--val")
+    if train is not None and val is not None:
+        _refuse_other_classes(train, val)
     return Datasets(train, val)
+
+
+def _refuse_other_classes(train: ImageDataset, val: ImageDataset) -> None:
+    """Class folders are numbered by their names, so a class that one side lacks shifts all labels after it."""
+    if train.class_names and val.class_names and train.class_names != val.class_names:
+        only = sorted(set(train.class_names) ^ set(val.class_names))
+        what = f"{', '.join(only[:3])}{', ...' if len(only) > 3 else ''} on one side only" if only else "another order"
+        raise DataError(
+            f"{val.name}: its classes must be those of {train.name}, but there is {what}. Make them the same."
+        )

@@ -61,7 +61,7 @@ def test_one_run_folder_and_one_report(launched):
 
 def test_notes_are_said_once(launched):
     _, done = launched
-    assert done.stderr.count("Accuracy, dense") == 1
+    assert done.stderr.count("Accuracy, original") == 1
 
 
 def test_the_weights_are_those_of_the_training(launched):
