@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compressor.core import serial
-from compressor.core.errors import ModelFileError, OutputError
+from compressor.core.errors import InvalidOption, ModelFileError, OutputError
 from compressor.core.files import output_errors, write_atomically
 from compressor.core.options import RunOptions, changed
 from compressor.runs.processes import is_main_process
@@ -156,8 +156,11 @@ def require_finished(run: Path) -> None:
     """Refuses a folder that is not a finished run.
 
     Raises:
+        InvalidOption: there is no such folder.
         ModelFileError: it has no report.
     """
+    if not run.is_dir():
+        raise InvalidOption("verify", "RUN", "a run folder that exists", str(run), "Pass the folder given to -o.")
     if not (run / FINISHED).is_file():
         raise ModelFileError(f"{run}: is not a finished run (it has no {FINISHED}). Pass the folder given to -o.")
 
