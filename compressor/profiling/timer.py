@@ -22,6 +22,7 @@ from compressor.core.files import sha256_of
 from compressor.core.measurement import Measurement
 from compressor.core.progress import Progress, SilentProgress
 from compressor.core.serial import from_json, to_plain
+from compressor.core.waiting import environment_as_given
 from compressor.profiling.machine import machine_facts
 from compressor.profiling.worker import Request, Result
 
@@ -201,7 +202,7 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([root, inherited] if inherited else [root])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return {**environment_as_given(), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _last_words(returncode: int, err: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -70,6 +72,5 @@ def _real_images(record: Record, data: Datasets, n_images: int) -> dict[str, Exa
     count = min(n_images, len(dataset))
     pixels, _ = dataset.batch(torch.linspace(0, len(dataset) - 1, count).long().tolist())
     inputs = record.source.inputs
-    return {
-        f"{count} images of {dataset.name}": ExampleInputs(inputs.names, (dataset.prepare(pixels),), inputs.by_keyword)
-    }
+    images = ExampleInputs(inputs.names, (dataset.prepare(pixels),), inputs.by_keyword)
+    return {f"{count} images of {Path(dataset.name).name}": images}
