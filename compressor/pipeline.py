@@ -32,7 +32,7 @@ from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.preflight import check_names, preflight
 from compressor.runs.processes import is_main_process, main_process_first
-from compressor.runs.record import Record, Source, device_of
+from compressor.runs.record import Record, Source, device_of, require_device
 from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
 from compressor.runs.saved import load_program, replay
@@ -181,7 +181,8 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
 
 
 def check_options(options: RunOptions) -> None:
-    """The options of the plug-ins fit, before any work is done."""
+    """The options of the plug-ins fit and the device is there, before any work is done."""
+    require_device(options)
     make_method(options.method, options.method_options)
     check_recoveries(options)
 

@@ -17,7 +17,7 @@ WRONG_OPTIONS, UNFIT, DISAGREES, BUG, INTERRUPTED, READER_GONE = 2, 4, 6, 70, 13
 _OUT_OF_MEMORY = "Out of memory. Use a smaller --train-batch-size or --batch-size, or a machine with more memory."
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+_MACHINE = (errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
 @contextmanager

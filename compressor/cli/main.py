@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(f"compress {__version__}")
         return
+    if given[:1] == ["help"]:
+        given = [*given[1:], "--help"]
     verb = given.pop(0) if given and given[0] in VERBS else JOB
     program = "compress" if verb == JOB else f"compress {verb}"
     with one_sentence(program):

@@ -27,9 +27,11 @@ def command(
     """Time files in alternation, in fresh processes; with two or more, say which is faster with a 95 % interval."""
     from compressor.cli.progress import ConsoleProgress, stdout_console
     from compressor.core.options import options_from
+    from compressor.runs.preflight import check_threads
     from compressor.runs.profiling import Profile, profile
 
     options = options_from(flags.typed(on=on, threads=threads, batch_size=batch_size))
+    check_threads(options)
     with ConsoleProgress(quiet=bool(quiet or json)) as progress:
         found = profile(
             files,

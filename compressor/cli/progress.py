@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +21,22 @@ def stdout_console() -> Console:
     return Console(highlight=False)
 
 
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Standard output is for results: what the user's model or a library prints meanwhile goes to standard error."""
+    sys.stdout.flush()
+    results = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(results, 1)
+        os.close(results)
+
+
 class ConsoleProgress:
-    """Implements `compressor.core.progress.Progress` for people."""
+    """Implements `compressor.core.progress.Progress` for people, while it is entered."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -36,8 +52,10 @@ class ConsoleProgress:
             transient=True,
             disable=quiet or not self.console.is_terminal,
         )
+        self.others = stdout_to_stderr()
 
     def __enter__(self) -> ConsoleProgress:
+        self.others.__enter__()
         self.bars.start()
         return self
 
@@ -45,6 +63,7 @@ class ConsoleProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        self.others.__exit__(kind, error, trace)
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[_Bar | _Lines]:

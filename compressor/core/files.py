@@ -24,6 +24,7 @@ _REFUSALS = {
     errno.ENOENT,  # deleted meanwhile, or a place where nothing can be made
     errno.ENAMETOOLONG,
     errno.EIO,
+    errno.EFBIG,  # FAT32 ends at 4 GiB
 }
 FILE_MODE = 0o644  # as ordinary files: temporary ones begin as their owner's alone
 

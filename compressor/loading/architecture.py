@@ -92,7 +92,7 @@ def _call(factory: Callable[..., Any], arch: str, arch_args: Mapping[str, object
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # constructors' own notices, which say nothing about the file
             module = factory(**arch_args)
-    except Exception as error:  # the constructor is somebody else's code
+    except (Exception, SystemExit) as error:  # the constructor is somebody else's code
         shown = " ".join(f"{name}={value!r}" for name, value in arch_args.items()) or "no arguments"
         text = f"It raised {type(error).__name__}: {str(error).strip()[:200]}".rstrip(".")
         raise InvalidOption(
@@ -165,7 +165,7 @@ def _build_own(arch: str, arch_args: Mapping[str, object], file: Path | None, na
     with working_folder_importable(), working_folder_importable(folder=folder):
         try:
             module = _import_file(file) if file is not None else importlib.import_module(arch.rpartition(":")[0])
-        except Exception as error:  # the module is the user's code, which may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # the user's code, which may do anything while it is imported
             raise InvalidOption(
                 "loading", "--arch", _FORMS, arch, f"Importing it raised {type(error).__name__}: {error}."
             ) from error

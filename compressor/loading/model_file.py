@@ -19,7 +19,7 @@ from compressor.loading.architecture import build, parse_arch_args, rebuild_note
 from compressor.loading.describe import describe_tensors, guess_architecture
 from compressor.loading.example_inputs import example_inputs
 from compressor.loading.infer_inputs import preprocessing_of
-from compressor.loading.recognise import FileKind, recognise
+from compressor.loading.recognise import FileKind, recognise, refuse_damaged_records
 from compressor.loading.safe_pickle import read_pickle, read_trusted_pickle
 from compressor.loading.state_dict import find_weights, put_into
 from exporters.signature import ExampleInputs
@@ -99,6 +99,8 @@ def _read(path: Path, kind: FileKind, allow: AllowList, trust: bool) -> tuple[nn
                 f"{path}: a safetensors file that is damaged or cut short ({error}). Copy it or save it again."
             ) from error
     else:
+        if kind is FileKind.TORCH_ZIP:
+            refuse_damaged_records(path)
         value = read_trusted_pickle(path) if trust else read_pickle(path, kind, allow)
     return find_weights(value, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def preflight(options: RunOptions) -> None:
     Raises:
         InvalidOption, UnknownPlugin, DataError, OutputError, ModelFileError, ExportError: the sentence says what.
     """
+    check_threads(options)
     if not options.model:
         raise InvalidOption("compress", "MODEL", "given", None, "As in: compress --export onnx model.pt")
     check_names(options)
@@ -29,6 +31,17 @@ def preflight(options: RunOptions) -> None:
         if path and not Path(path).exists():
             raise DataError(f"{option} {path}: there is no such file or folder. Check the path.")
     RunFolder.check(options.output_folder, options.force)
+
+
+def check_threads(options: RunOptions) -> None:
+    """There are as many cores as threads: more would measure how they wait for each other.
+
+    Raises:
+        InvalidOption: there are not.
+    """
+    cores = os.cpu_count() or 1
+    if options.threads > cores:
+        raise InvalidOption("compress", "--threads", f"from 1 to the {cores} cores of this machine", options.threads)
 
 
 def check_names(options: RunOptions) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from compressor.core.errors import InvalidOption
 from compressor.core.groups import Coverage
 from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
@@ -49,6 +50,18 @@ def device_of(options: RunOptions) -> str:
     if options.device != "auto":
         return options.device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_device(options: RunOptions) -> None:
+    """Refuses a GPU that is not there.
+
+    Raises:
+        InvalidOption: PyTorch does not see it.
+    """
+    kind, _, number = options.device.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        seen = f"PyTorch sees {torch.cuda.device_count()} GPUs."
+        raise InvalidOption("compress", "--device", "a device that is there, or auto", options.device, seen)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compressor.core.errors import CompressionError, InvalidOption, ModelFileError
-from compressor.loading.recognise import FileKind, recognise
+from compressor.loading.recognise import FileKind, recognise, refuse_damaged_records
 
 
 def zipped(*names: str) -> bytes:
@@ -138,3 +138,24 @@ def test_any_bytes_give_a_kind_or_a_sentence(tmp_path_factory: pytest.TempPathFa
         assert isinstance(recognise(path), FileKind)
     except CompressionError as error:
         assert str(error).startswith(str(path))
+
+
+def test_changed_weights_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weight": torch.ones(1000)}, path)
+    refuse_damaged_records(path)
+    content = bytearray(path.read_bytes())
+    content[content.find(torch.ones(8).numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"1 of its \d+ records differ from their checksums \(model/data/0\)"):
+        refuse_damaged_records(path)
+
+
+def test_archives_without_checksums_pass(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(1000)}, tmp_path / "model.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    refuse_damaged_records(tmp_path / "model.pt")
