@@ -31,7 +31,7 @@ from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.preflight import check_names, preflight
-from compressor.runs.processes import is_main_process, main_process_first
+from compressor.runs.processes import is_main_process, main_process_first, part
 from compressor.runs.record import Record, Source, device_of, require_device
 from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
@@ -65,6 +65,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     measure_accuracy(record, "dense", source.module, data, folder)
     measure_accuracy(record, "cut", small, data, folder)
     recover(record, small, data, folder)
+    part()
     advise(record)
     if is_main_process():
         export_and_verify(record, small, data, folder)

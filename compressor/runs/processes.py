@@ -26,3 +26,11 @@ def main_process_first(device: str) -> Iterator[None]:
 
     with PartialState(cpu=device == "cpu").main_process_first():
         yield
+
+
+def part() -> None:
+    """The processes part ways: what follows, the main one does alone; without this the others may abort as they end."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
