@@ -38,6 +38,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_model.py").write_text(
         "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n"
     )
+    (folder / "loud.py").write_text(
+        "import os\nfrom tests.cli.conftest import small_net as make\nprint('hello')\nos.system('echo hello')\n"
+    )
+    (folder / "script.py").write_text("import sys\nsys.exit('usage: script.py DATA')\n")
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(64) % 4)

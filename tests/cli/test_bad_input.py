@@ -63,6 +63,13 @@ def test_a_truncated_file(compress: CommandLine, files: Path) -> None:
     assert not (compress.folder / "run").exists()
 
 
+def test_weights_that_were_changed_on_the_way(compress: CommandLine, files: Path) -> None:
+    content = bytearray((files / "net.pt").read_bytes())
+    content[content.find(b"data/0") + 200] ^= 1
+    (compress.folder / "model.pt").write_bytes(content)
+    assert "differ from their checksums" in compress.refused(4, "model.pt", *QUICK)
+
+
 @pytest.mark.parametrize("protocol", ["torch", "legacy"])
 def test_a_pickle_that_would_run_code_does_not(compress: CommandLine, protocol: str) -> None:
     thief = Thief(f"touch {compress.folder / 'stolen'}")
@@ -87,10 +94,15 @@ def test_a_state_dict_that_does_not_fit(compress: CommandLine, files: Path) -> N
 
 @pytest.mark.parametrize(
     ("arch", "word"),
-    [("my_modl.py:make", "a file that exists"), ("resnet18", "torchvision:NAME")],
+    [
+        ("my_modl.py:make", "a file that exists"),
+        ("resnet18", "torchvision:NAME"),
+        ("script.py:Net", "usage: script.py"),
+    ],
 )
 def test_an_architecture_that_is_not_there(compress: CommandLine, files: Path, arch: str, word: str) -> None:
-    assert word in compress.refused(2, files / "weights.pt", "--arch", arch, *QUICK)
+    path = files / arch if (files / arch.partition(":")[0]).exists() else arch
+    assert word in compress.refused(2, files / "weights.pt", "--arch", path, *QUICK)
 
 
 def test_a_wrong_input_shape_gets_one_that_runs(compress: CommandLine, files: Path) -> None:
@@ -136,7 +148,9 @@ def test_two_budgets_at_once(compress: CommandLine, files: Path) -> None:
         (["--threads", "0"], 2, "at least 1"),
         (["--threads", "two"], 2, "--threads"),
         (["--seed", "-1"], 2, "at least 0"),
+        (["--threads", "100000"], 2, "cores of this machine"),
         (["--device", "gpu"], 2, "auto, cpu, cuda or cuda:N"),
+        (["--device", "cuda:99"], 2, "PyTorch sees"),
         (["--finetune-epochs", "3"], 2, "Add --data"),
         (["--distill"], 2, "--finetune-epochs"),
         (["--data", "nowhere"], 2, "nowhere: there is no such file or folder"),

@@ -140,9 +140,10 @@ def test_the_recipe_makes_the_run_again(compress: CommandLine, finished: tuple[P
 
 
 def test_inspect(compress: CommandLine, files: Path) -> None:
-    ended = compress.run("inspect", files / "weights.pt", "--arch", "tests.cli.conftest:small_net", "--json")
+    ended = compress.run("inspect", files / "weights.pt", "--arch", f"{files / 'loud.py'}:make", "--json")
     assert ended.code == 0
-    found = json.loads(ended.out)
+    found = json.loads(ended.out)  # what the model's own code prints is not among it
+    assert ended.err.count("hello\n") == 2
     assert [group["name"] for group in found["groups"]] == ["0", "3", "7"]
     assert found["inputs"] == {"input": [1, 3, 32, 32]} and "first layer" in found["inputs_from"]
     assert found["params"] == 2868 and found["prunable_macs_share"] > 0.99
