@@ -55,9 +55,9 @@ def make_runner(
         request.set_input_tensor(i, openvino.Tensor(arrays[spec.name]))
 
     def run() -> None:
-        # Leaves the outputs in the request, where a C++ program would read them too.
-        request.start_async()
-        request.wait()
+        # Computes in this thread, as a C++ program's infer() does; start_async() would add a wake-up of another one,
+        # 6 % of a millisecond's model. The outputs stay in the request instead of being copied.
+        request.infer(share_outputs=True)
 
     return run
 
