@@ -197,3 +197,19 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 
 def images(n: int = 2, side: int = 8, channels: int = 3) -> Tensor:
     return torch.randn(n, channels, side, side, generator=torch.Generator().manual_seed(7))
+
+
+class Fused(nn.Module):
+    """Attention whose queries, keys and values come from one layer; heads and their size are attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_heads, self.head_dim = 3, 4
+        self.qkv, self.proj, self.head = nn.Linear(12, 36), nn.Linear(12, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, _ = x.shape
+        q, k, v = self.qkv(x).view(n, length, 3, self.n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-1, -2) * 0.5).softmax(-1)  # (n, n_heads, length, length)
+        mixed = (weights @ v).transpose(1, 2).flatten(2)
+        return self.head(torch.relu(self.proj(mixed)).mean(1))

@@ -26,11 +26,29 @@ class TensorAxis:
 
 
 @dataclass(frozen=True)
-class SizedAttribute:
-    """An integer attribute of a layer that shrinks with the group (out_channels, num_features, groups, ...)."""
+class LayerSize:
+    """An integer attribute of a module that shrinks with the group (out_channels, groups, num_heads, ...)."""
 
-    name: str
-    per_positions: int = 1  # how many removed positions take one off the attribute
+    layer: str  # module path
+    attribute: str
+    position: tuple[int, ...]  # of what the attribute counts
+    channel: tuple[int, ...]  # group channel of each position, same length
+    entry: int | None = None  # which number of a tuple (normalized_shape); None: the attribute is a number
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An operator that reads several channels at once, so that removed ones must be kept from it.
+
+    Products (convolution, linear, attention) are given zeros; norms and reductions see only the channels that stay.
+    """
+
+    step: int  # its number in the order of execution
+    operator: str  # "aten.convolution"
+    axes: tuple[
+        tuple[int, int, tuple[int, ...], tuple[int, ...]], ...
+    ]  # (nth tensor argument, axis, position, channel)
+    results: tuple[tuple[int, int, tuple[int, ...], tuple[int, ...]], ...]  # the same of the returned tensors
 
 
 @dataclass(frozen=True)
@@ -43,19 +61,20 @@ class GroupMember:
     position: tuple[int, ...]  # positions on the layer's activation axis
     channel: tuple[int, ...]  # group channel of each position, same length
     axes: tuple[TensorAxis, ...]
-    attributes: tuple[SizedAttribute, ...] = ()
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
     """Layers that lose channel *i* together.
 
-    A channel may stand for several positions of a layer (flattened pixels, tied blocks).
+    A channel may stand for several positions of a layer (flattened pixels, tied blocks, the dimensions of a head).
     """
 
-    name: str  # the first producer's module path
+    name: str  # the first producer's module path; with a number where the layer makes channels of several groups
     n_channels: int
     members: tuple[GroupMember, ...]
+    sizes: tuple[LayerSize, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
     def __str__(self) -> str:
         roles = Counter(member.role.value for member in self.members)

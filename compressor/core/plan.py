@@ -9,22 +9,6 @@ from compressor.core.errors import ContractViolation
 
 # 1: groups, cuts, attributes.
 PLAN_FORMAT = 1
-# The attributes of layers that name a size; a plan changes no others.
-SIZES = frozenset(
-    {
-        "in_channels",
-        "out_channels",
-        "groups",
-        "in_features",
-        "out_features",
-        "num_features",
-        "num_channels",
-        "num_groups",
-        "normalized_shape",
-        "num_parameters",
-        "embedding_dim",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ class TensorCut:
 
 @dataclass(frozen=True)
 class AttributeChange:
-    """A layer's attribute that names a size, after the cut."""
+    """A module's attribute that names a size (out_channels, num_heads), after the cut."""
 
     layer: str
     attribute: str

@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from compressor.core.groups import ChannelGroup, ModelCost, Role, WeightCost
+from compressor.graph.origins import Origins
 from exporters.signature import ExampleInputs
 
 
 def measure_cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
     """Runs the model once and counts multiply-accumulates per one input of the batch, and parameters.
 
-    Convolutions and linear layers are attributed to their weights; the rest of what PyTorch's own counter sees
-    (attention's products, functional calls) is `fixed_macs`.
+    Each product is attributed to the weight that is part of it, whoever calls it (a layer, a functional call); products
+    of activations (attention) are `fixed_macs`.
     """
-    per_weight: Counter[str] = Counter()
-
-    def count(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            if isinstance(module, _ConvTransposeNd):
-                uses = args[0].numel() // module.in_channels
-            elif isinstance(module, _ConvNd):
-                uses = output.numel() // module.out_channels
-            else:
-                uses = output.numel() // output.shape[-1]
-            per_weight[f"{name}.weight" if name else "weight"] += uses
-
-        return hook
-
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, (_ConvNd, nn.Linear)):
-                stack.callback(module.register_forward_hook(count(name)).remove)
-        stack.enter_context(evaluating(model))
-        counter = stack.enter_context(FlopCounterMode(display=False))
+    counter = _MacCounter(model)
+    with evaluating(model), torch.random.fork_rng(devices=[]), counter:
         inputs.call(model)
     batch = inputs.batch_size
     weights = tuple(
-        WeightCost(name, tuple(p.shape), per_weight[name] / batch) for name, p in model.named_parameters() if p.numel()
+        WeightCost(name, tuple(p.shape), counter.macs[name] / p.numel() / batch)
+        for name, p in model.named_parameters()
+        if p.numel()
     )
+    fixed = round(counter.macs[""] / batch)
     in_weights = sum(w.macs_per_element * _numel(w.shape) for w in weights)
-    total = counter.get_total_flops() / 2 / batch
-    fixed = max(0, round(total - in_weights))
     return ModelCost(round(in_weights) + fixed, sum(p.numel() for p in model.parameters()), weights, fixed)
+
+
+class _MacCounter(TorchDispatchMode):
+    """Adds up the multiply-accumulates of every product, by the parameter that takes part ("" for none)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.macs: Counter[str] = Counter()
+        self._origins = Origins(model)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            # The weight is the largest operand that comes from parameters; a bias comes from them too.
+            weights = [t for t in tensors if t.dim() > 1 and self._origins.of(t)]
+            name = self._origins.of(max(weights, key=lambda t: t.numel())) if weights else ""
+            self.macs[name] += count(*args, **(kwargs or {}), out_val=result) // 2
+        self._origins.follow(tensors, [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)])
+        return result
 
 
 @contextmanager
@@ -98,31 +105,45 @@ class CostModel:
 
     def __init__(self, cost: ModelCost, groups: Sequence[ChannelGroup]) -> None:
         self.cost = cost
-        self._sizes = {group.name: group.n_channels for group in groups}
-        # (tensor, axis) -> the groups that shorten it, with how many positions go with each channel
-        self._losses: dict[tuple[str, int], list[tuple[str, float]]] = {}
+        sizes = {group.name: group.n_channels for group in groups}
+        # (tensor, axis) -> how many positions each set of groups owns together (a position of a fused projection
+        # belongs to a head and to a dimension, and stays only if both stay)
+        self._owned: dict[tuple[str, int], Counter[frozenset[str]]] = {}
+        self._n_channels = sizes
+        axes: dict[tuple[str, int], list[tuple[str, tuple[int, ...]]]] = {}
         for group in groups:
             for member in group.members:
                 for axis in member.axes:
-                    per_channel = len(axis.position) / group.n_channels
-                    self._losses.setdefault((axis.tensor, axis.axis), []).append((group.name, per_channel))
+                    axes.setdefault((axis.tensor, axis.axis), []).append((group.name, axis.position))
+        for key, owners in axes.items():
+            self._owned[key] = _owners(owners)
 
     def predict(self, n_keep: Mapping[str, int]) -> tuple[float, float]:
         """(MACs, parameters) when group `name` keeps `n_keep[name]` channels; groups not named stay whole."""
         macs, params = float(self.cost.fixed_macs), 0.0
+        kept = {name: n_keep.get(name, size) / size for name, size in self._n_channels.items()}
         for weight in self.cost.weights:
             numel = 1.0
             for axis, size in enumerate(weight.shape):
-                losses = self._losses.get((weight.tensor, axis), ())
-                lost = sum((self._sizes[name] - n_keep.get(name, self._sizes[name])) * each for name, each in losses)
-                numel *= size - lost
+                left = float(size)
+                for names, n in self._owned.get((weight.tensor, axis), {}).items():
+                    left -= n * (1 - math.prod(kept[name] for name in names))
+                numel *= left
             macs += weight.macs_per_element * numel
             params += numel
         return macs, params
 
 
+def _owners(owners: Sequence[tuple[str, tuple[int, ...]]]) -> Counter[frozenset[str]]:
+    """How many positions of one axis belong to each set of groups."""
+    if len(owners) == 1:
+        return Counter({frozenset({owners[0][0]}): len(owners[0][1])})
+    names_at: dict[int, frozenset[str]] = {}
+    for name, positions in owners:
+        for position in positions:
+            names_at[position] = names_at.get(position, frozenset()) | {name}
+    return Counter(names_at.values())
+
+
 def _numel(shape: Sequence[int]) -> int:
-    n = 1
-    for size in shape:
-        n *= size
-    return n
+    return math.prod(shape)

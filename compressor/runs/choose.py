@@ -27,7 +27,7 @@ from exporters.signature import flatten_outputs
 
 METHODS = PluginFolder("compressor.methods", "pruning method")
 SCORING_BATCHES, SCORING_BATCH_SIZE = 16, 32  # for criteria that look at data
-PACKAGES = ("compressor", "torch", "torch-pruning", "numpy")
+PACKAGES = ("compressor", "torch", "numpy")
 
 
 def choose(record: Record, data: Datasets, folder: RunFolder) -> tuple[PruningPlan, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from compressor.core.plan import PruningPlan
 from compressor.graph.cost import evaluating
 from compressor.surgery.cut import cut, own_tensors, share_tensors
 from compressor.surgery.expand import expand
-from compressor.surgery.masking import silenced
+from compressor.surgery.masking import StepCounter, silenced
 from exporters.signature import ExampleInputs, flatten_outputs
 
 # Relative to the largest output. In double precision a wrong index map shows even where it moves the output little.
@@ -40,32 +41,41 @@ class Difference:
 class Reference:
     """A copy of the whole model in double precision (single, where its code insists) with its own outputs."""
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, operators: Sequence[str] = ()) -> None:
         self.model = own_tensors(model)
         self.inputs = inputs
         self.dtype = torch.float32
+        counter = StepCounter()
         try:
             double = own_tensors(model).double()
-            self.outputs = _outputs(double, inputs.to(dtype=torch.float64))
-            self.model, self.inputs, self.dtype = double, inputs.to(dtype=torch.float64), torch.float64
+            outputs = _outputs(double, inputs.to(dtype=torch.float64), counter)
         except (RuntimeError, TypeError):  # a dtype is written into its forward
+            outputs = []
+        # In double precision PyTorch may take other operators, which the graph has not numbered.
+        if outputs and (not operators or counter.names == [name.partition(" at ")[0] for name in operators]):
+            self.model, self.inputs, self.dtype = double, inputs.to(dtype=torch.float64), torch.float64
+            self.outputs = outputs
+        else:
             self.outputs = _outputs(self.model, inputs)
 
     def compare(self, groups: Sequence[ChannelGroup], keep: Mapping[str, Sequence[int]]) -> Difference:
         """Cuts a copy and compares it with the silenced whole.
 
         Raises:
-            RuntimeError and others: whatever the cut network's code raises, where it does not run.
+            CutDoesNotRun: the cut network's code raises.
             ShapeChanged: the cut network's outputs have other shapes.
         """
         smaller = share_tensors(self.model)
         cut(smaller, *expand(groups, keep, smaller))
-        found = _outputs(smaller, self.inputs)
+        counter = StepCounter()
+        try:
+            found = _outputs(smaller, self.inputs, counter)
+        except Exception as error:
+            raise CutDoesNotRun(error, counter.step) from error
         for ours, whole in zip(found, self.outputs, strict=True):
             if ours.shape != whole.shape:
                 raise ShapeChanged(tuple(whole.shape), tuple(ours.shape))
-        with silenced(self.model, groups, keep, smaller):
-            wanted = _outputs(self.model, self.inputs)
+        wanted = _outputs(self.model, self.inputs, silenced(groups, keep))
         return self._difference(found, wanted)
 
     def _difference(self, found: list[Tensor], wanted: list[Tensor]) -> Difference:
@@ -79,20 +89,34 @@ class Reference:
 
 
 def compare_cut_with_masking(
-    model: nn.Module, inputs: ExampleInputs, groups: Sequence[ChannelGroup], plan: PruningPlan
+    model: nn.Module,
+    inputs: ExampleInputs,
+    groups: Sequence[ChannelGroup],
+    plan: PruningPlan,
+    operators: Sequence[str] = (),
 ) -> Difference:
     """Cuts a copy of `model` by the plan and compares it with masking.
 
     Raises:
         ContractViolation: they differ; the graph or the surgery is wrong, and nothing may be handed over.
     """
-    difference = Reference(model, inputs).compare(groups, {name: group.keep for name, group in plan.groups.items()})
+    difference = Reference(model, inputs, operators).compare(
+        groups, {name: group.keep for name, group in plan.groups.items()}
+    )
     if not difference.equal:
         raise ContractViolation(
             f"Cutting and masking differ by {difference.max_rel:.1e} of the outputs' size (tolerance "
             f"{difference.tolerance:.0e}). Please report the model; --ignore LAYER leaves a layer out."
         )
     return difference
+
+
+class CutDoesNotRun(Exception):
+    """The cut network's code raised; `step` is the number of the operator that it was about to execute."""
+
+    def __init__(self, cause: Exception, step: int) -> None:
+        super().__init__(str(cause))
+        self.cause, self.step = cause, step
 
 
 class ShapeChanged(Exception):
@@ -102,9 +126,11 @@ class ShapeChanged(Exception):
         super().__init__(f"an output of shape {before} becomes {after}")
 
 
-def _outputs(model: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-    """The model's outputs; what it draws (a sampled latent) is the same each time."""
-    with evaluating(model), torch.random.fork_rng(devices=[]):
+def _outputs(
+    model: nn.Module, inputs: ExampleInputs, mode: AbstractContextManager[object] | None = None
+) -> list[Tensor]:
+    """The model's outputs, executed under `mode`; what it draws (a sampled latent) is the same each time."""
+    with evaluating(model), torch.random.fork_rng(devices=[]), mode or nullcontext():
         torch.default_generator.manual_seed(0)
         return flatten_outputs(inputs.call(model))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from itertools import groupby, pairwise
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from compressor.core.errors import WeightsMismatch
-from compressor.core.plan import SIZES, AttributeChange, TensorCut
+from compressor.core.plan import AttributeChange, TensorCut
 
 
 def cut(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> None:
@@ -21,19 +22,30 @@ def cut(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Attrib
         WeightsMismatch: the model is not the one the plan was made for; it is left untouched.
     """
     _check(model, cuts, attributes)
-    for name, axes in groupby(sorted(cuts, key=lambda c: (c.tensor, c.axis)), key=lambda c: c.tensor):
+    keep_alive: list[torch.Tensor] = []  # so that no identity is given out twice
+    made: dict[tuple[int, tuple[tuple[int, tuple[int, ...]], ...]], torch.Tensor] = {}  # a shared tensor stays shared
+    for name, group in groupby(sorted(cuts, key=lambda c: (c.tensor, c.axis)), key=lambda c: c.tensor):
         path, _, leaf = name.rpartition(".")
         owner = model.get_submodule(path)
         tensor = getattr(owner, leaf)
-        smaller = tensor.detach()
-        for axis in axes:
-            smaller = smaller.index_select(axis.axis, torch.tensor(axis.keep, device=smaller.device))
-        if leaf in owner._parameters:
-            owner._parameters[leaf] = nn.Parameter(smaller.contiguous(), requires_grad=tensor.requires_grad)
-        else:
-            owner._buffers[leaf] = smaller.contiguous()
+        axes = list(group)
+        key = id(tensor), tuple((axis.axis, axis.keep) for axis in axes)
+        if key not in made:
+            made[key] = _smaller_tensor(tensor, axes)
+            keep_alive.append(tensor)
+        held: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
+        held[leaf] = made[key]
     for change in attributes:
         setattr(model.get_submodule(change.layer), change.attribute, change.after)
+
+
+def _smaller_tensor(tensor: torch.Tensor, axes: Sequence[TensorCut]) -> torch.Tensor:
+    smaller = tensor.detach()
+    for axis in axes:
+        smaller = smaller.index_select(axis.axis, torch.tensor(axis.keep, device=smaller.device))
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(smaller.contiguous(), requires_grad=tensor.requires_grad)
+    return smaller.contiguous()
 
 
 def cut_copy(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[AttributeChange]) -> nn.Module:
@@ -97,13 +109,14 @@ def _check(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Att
             )
     for change in attributes:
         name = f"{change.layer}.{change.attribute}"
-        if change.attribute not in SIZES or not _smaller(change.after, change.before):
+        plain = change.attribute.isidentifier() and not change.attribute.startswith("_")
+        if not plain or not _smaller(change.after, change.before):
             raise WeightsMismatch(
-                f"The plan changes {name} from {change.before} to {change.after}, which is no smaller size of a layer. "
+                f"The plan changes {name} from {change.before} to {change.after}, which is no smaller size. "
                 "The file is damaged; make the run again."
             )
         found = getattr(modules.get(change.layer), change.attribute, None)
-        if found != change.before:
+        if found != change.before or isinstance(found, bool):
             raise WeightsMismatch(f"The plan expects {name} to be {change.before}, but this model has {found}.")
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from compressor.core.errors import ContractViolation
-from compressor.core.groups import ChannelGroup, SizedAttribute
+from compressor.core.groups import ChannelGroup
 from compressor.core.plan import AttributeChange, TensorCut
 
 
@@ -19,48 +18,37 @@ def expand(
     Cuts of several groups on one axis (a concatenation's consumer) are joined, in the coordinates of the whole model.
     """
     removed: dict[tuple[str, int], set[int]] = {}
-    lost: dict[tuple[str, SizedAttribute], set[int]] = {}
+    lost: dict[tuple[str, str], dict[int | None, set[int]]] = {}
     for group in groups:
         kept = set(keep.get(group.name, range(group.n_channels)))
+        if len(kept) == group.n_channels:
+            continue
         for member in group.members:
-            gone = {p for p, c in zip(member.position, member.channel, strict=True) if c not in kept}
-            for attribute in member.attributes:
-                lost.setdefault((member.layer, attribute), set()).update(gone)
             for axis in member.axes:
-                positions = {p for p, c in zip(axis.position, axis.channel, strict=True) if c not in kept}
-                removed.setdefault((axis.tensor, axis.axis), set()).update(positions)
+                removed.setdefault((axis.tensor, axis.axis), set()).update(_gone(axis.position, axis.channel, kept))
+        for size in group.sizes:
+            gone = lost.setdefault((size.layer, size.attribute), {}).setdefault(size.entry, set())
+            gone.update(_gone(size.position, size.channel, kept))
     shapes = {name: tensor.shape for name, tensor in _tensors(model).items()}
     cuts = tuple(
-        TensorCut(tensor, axis, size, tuple(p for p in range(size) if p not in gone))
+        TensorCut(tensor, axis, shapes[tensor][axis], tuple(p for p in range(shapes[tensor][axis]) if p not in gone))
         for (tensor, axis), gone in sorted(removed.items())
-        if gone and (size := int(shapes[tensor][axis]))
+        if gone
     )
-    changes = {_change(model, layer, attribute, len(gone)) for (layer, attribute), gone in lost.items() if gone}
-    return cuts, tuple(sorted(changes, key=lambda change: (change.layer, change.attribute)))
+    changes = [_change(model, layer, attribute, gone) for (layer, attribute), gone in sorted(lost.items())]
+    return cuts, tuple(change for change in changes if change.after != change.before)
 
 
-def _change(model: nn.Module, layer: str, attribute: SizedAttribute, n_removed: int) -> AttributeChange:
-    owner = layer
-    if attribute.name == "normalized_shape" and layer.rpartition(".")[2] in dict(model.named_parameters()):
-        owner = layer.rpartition(".")[0]
-    module = _owner(model, owner)
-    before = getattr(module, attribute.name)
-    if n_removed % attribute.per_positions:
-        raise ContractViolation(f"{layer}.{attribute.name}: {n_removed} removed positions do not divide evenly.")
-    less = n_removed // attribute.per_positions
-    if isinstance(before, tuple):
-        return AttributeChange(_name_of(model, owner), attribute.name, before, (*before[:-1], before[-1] - less))
-    return AttributeChange(_name_of(model, owner), attribute.name, before, before - less)
+def _gone(position: Sequence[int], channel: Sequence[int], kept: set[int]) -> set[int]:
+    return {p for p, c in zip(position, channel, strict=True) if c not in kept}
 
 
-def _owner(model: nn.Module, layer: str) -> nn.Module:
-    """The module at `layer`, or the module that holds the parameter of that name."""
-    modules = dict(model.named_modules())
-    return modules[layer] if layer in modules else modules[layer.rpartition(".")[0]]
-
-
-def _name_of(model: nn.Module, layer: str) -> str:
-    return layer if layer in dict(model.named_modules()) else layer.rpartition(".")[0]
+def _change(model: nn.Module, layer: str, attribute: str, gone: Mapping[int | None, set[int]]) -> AttributeChange:
+    before = getattr(model.get_submodule(layer), attribute)
+    if isinstance(before, int):
+        return AttributeChange(layer, attribute, before, before - len(gone[None]))
+    after = tuple(size - len(gone.get(entry, ())) for entry, size in enumerate(before))
+    return AttributeChange(layer, attribute, tuple(before), after)
 
 
 def _tensors(model: nn.Module) -> dict[str, nn.Parameter]:

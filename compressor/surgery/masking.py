@@ -1,109 +1,169 @@
-"""The oracle: what the cut network must compute, told by the whole network with the removed channels silenced.
+"""The oracle: what the cut network must compute, told by the whole one, which is kept from reading removed channels.
 
-Cutting a channel and silencing it are the same thing if every layer that makes, passes or reads it agrees on where it
-lies. Silencing needs no bookkeeping of the graph's index maps beyond single layers, so the two are independent
-enough to check one another. Norms over several channels take their statistics over the kept ones only, as after the
-cut.
+Cutting a channel and never reading it are the same thing if every operator that makes, passes or reads it agrees on
+where it lies. So the whole network runs with its own weights, and only operators that read several channels at once are
+watched: products (convolution, linear, attention) are given zeros in place of removed channels; norms and reductions
+work on the channels that stay, as after the cut. What else is in the removed channels is nobody's business, and if
+somebody reads it after all, the outputs differ.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
-from compressor.core.groups import ChannelGroup, Role
+from compressor.core.errors import ContractViolation
+from compressor.core.groups import ChannelGroup
+
+_PRODUCTS = (
+    "convolution", "linear", "mm", "bmm", "mv", "dot", "vdot", "addmm", "baddbmm", "addbmm", "addmv", "attention",
+    "conv2d",
+)  # fmt: skip
+Removed = dict[tuple[int, int], set[int]]  # (nth tensor, axis) -> positions
+
+
+class _Watch:
+    """What one operator may not read."""
+
+    def __init__(self, operator: str) -> None:
+        self.operator = operator
+        self.arguments: Removed = {}
+        self.results: Removed = {}
 
 
 @contextmanager
-def silenced(
-    model: nn.Module, groups: Sequence[ChannelGroup], keep: Mapping[str, Sequence[int]], cut_model: nn.Module
-) -> Iterator[None]:
-    """While open, `model` computes as if the removed channels did not exist; weights are not touched.
+def silenced(groups: Sequence[ChannelGroup], keep: Mapping[str, Sequence[int]]) -> Iterator[None]:
+    """While open, a forward pass of the whole network reads no removed channel. For one pass.
 
-    Args:
-        model: the whole network.
-        groups: all groups that lose channels.
-        keep: kept channels per group.
-        cut_model: the cut network; only its norms over several channels are borrowed, for their sizes.
+    Raises:
+        ContractViolation: the network executes other operators than when its groups were found.
     """
-    makes: dict[str, set[int]] = {}
-    reads: dict[str, set[int]] = {}
+    watches: dict[int, _Watch] = {}
     for group in groups:
         kept = set(keep.get(group.name, range(group.n_channels)))
-        for member in group.members:
-            gone = {p for p, c in zip(member.position, member.channel, strict=True) if c not in kept}
-            sides = reads if member.role is Role.CONSUMER else makes
-            sides.setdefault(member.layer, set()).update(gone)
-    modules = dict(model.named_modules())
-    cut_modules = dict(cut_model.named_modules())
-    with ExitStack() as stack:
-        for layer, gone in reads.items():
-            hook = modules[layer].register_forward_pre_hook(_silence_input(modules[layer], sorted(gone)))
-            stack.callback(hook.remove)
-        for layer, gone in makes.items():
-            module = modules.get(layer)
-            if module is None or not gone:  # a bare parameter: its layer's neighbours silence the channel
-                continue
-            if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
-                handle = module.register_forward_hook(_norm_over_kept(module, cut_modules[layer], gone))
-            else:
-                handle = module.register_forward_hook(_silence_output(module, sorted(gone)))
-            stack.callback(handle.remove)
+        if len(kept) == group.n_channels:
+            continue
+        for reading in group.readings:
+            watch = watches.setdefault(reading.step, _Watch(reading.operator))
+            for side, entries in ((watch.arguments, reading.axes), (watch.results, reading.results)):
+                for tensor, axis, position, channel in entries:
+                    gone = {p for p, c in zip(position, channel, strict=True) if c not in kept}
+                    side.setdefault((tensor, axis), set()).update(gone)
+    with _Silencer(watches):
         yield
 
 
-def _channel_axis(module: nn.Module, tensor: Tensor) -> int:
-    if isinstance(module, _ConvNd):
-        return tensor.dim() - 1 - len(module.kernel_size)
-    if isinstance(module, (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.PReLU)):
-        return 1
-    return tensor.dim() - 1
+class StepCounter(TorchDispatchMode):
+    """Numbers the executed operators as the graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []  # of the operators so far
+
+    @property
+    def step(self) -> int:
+        """The number of the next operator."""
+        return len(self.names)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = self.run(func, args, kwargs or {})
+        if func.namespace != "prim" and any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.names.append(f"{func.namespace}.{func._opname}")
+        return result
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operator itself."""
+        return func(*args, **kwargs)
 
 
-def _zeroed(tensor: Tensor, axis: int, gone: Sequence[int]) -> Tensor:
-    return tensor.index_fill(axis, torch.tensor(gone, device=tensor.device), 0)
+class _Silencer(StepCounter):
+    def __init__(self, watches: Mapping[int, _Watch]) -> None:
+        super().__init__()
+        self._watches = watches
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        watch = self._watches.get(self.step)
+        if watch is None:
+            return func(*args, **kwargs)
+        name = f"{func.namespace}.{func._opname}"
+        if name != watch.operator:
+            raise ContractViolation(
+                f"The model executes {name} where it executed {watch.operator} before, so that cutting cannot be "
+                "checked. Does its forward depend on chance or on what ran before?"
+            )
+        if func._opname.removesuffix("_for_cpu").endswith(_PRODUCTS):
+            args, kwargs = _changed(args, kwargs, watch.arguments, _zeroed)
+            return func(*args, **kwargs)
+        return _over_kept(func, args, kwargs, watch)
 
 
-def _silence_output(module: nn.Module, gone: Sequence[int]) -> Any:
-    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        return _zeroed(output, _channel_axis(module, output), gone)
+def _changed(args: Any, kwargs: Any, removed: Removed, change: Any) -> tuple[Any, Any]:
+    """The arguments with `change(tensor, {axis: removed positions})` done to each tensor, in the schema's order."""
+    number = -1
 
-    return hook
+    def each(leaf: Any) -> Any:
+        nonlocal number
+        if not isinstance(leaf, Tensor):
+            return leaf
+        number += 1
+        axes = {axis: gone for (tensor, axis), gone in removed.items() if tensor == number and gone}
+        return change(leaf, axes) if axes else leaf
 
-
-def _silence_input(module: nn.Module, gone: Sequence[int]) -> Any:
-    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        first = args[0]
-        return (_zeroed(first, _channel_axis(module, first), gone), *args[1:]) if gone else args
-
-    return hook
-
-
-def _norm_over_kept(norm: nn.LayerNorm | nn.GroupNorm, cut_norm: nn.Module, gone: set[int]) -> Any:
-    whole = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
-    kept = torch.tensor([position for position in range(whole) if position not in gone])
-    smaller = copy.copy(cut_norm)  # its sizes, and of the whole norm's weights those that are kept
-    smaller._parameters = {name: _part(parameter, kept) for name, parameter in norm._parameters.items()}
-
-    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        # A LayerNorm's subclass may normalise axis 1 of images (channels first).
-        first = isinstance(module, nn.GroupNorm) or args[0].shape[-1] != whole or "2d" in type(module).__name__.lower()
-        axis = 1 if first else output.dim() - 1
-        index = kept.to(output.device)
-        return torch.zeros_like(output).index_copy(axis, index, smaller(args[0].index_select(axis, index)))
-
-    return hook
+    changed = tree_map(each, (args, kwargs))
+    return changed[0], changed[1]
 
 
-def _part(parameter: nn.Parameter | None, kept: Tensor) -> nn.Parameter | None:
-    if parameter is None:
-        return None
-    return nn.Parameter(parameter.detach().index_select(0, kept.to(parameter.device)), requires_grad=False)
+def _zeroed(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
+    for axis, gone in axes.items():
+        tensor = tensor.index_fill(axis, torch.tensor(sorted(gone), device=tensor.device), 0)
+    return tensor
+
+
+def _kept(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
+    for axis, gone in axes.items():
+        tensor = tensor.index_select(axis, _others(tensor.shape[axis], gone, tensor.device))
+    return tensor
+
+
+def _others(size: int, gone: set[int], device: torch.device) -> Tensor:
+    return torch.tensor([position for position in range(size) if position not in gone], device=device)
+
+
+def _over_kept(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
+    """The operator on what stays, and its results in their old shape with zeros where channels are gone."""
+    before = [tuple(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    args, kwargs = _changed(args, kwargs, watch.arguments, _kept)
+    args = _resized(func._opname, list(args), before, watch)
+    number = -1
+
+    def spread(leaf: Any) -> Any:
+        nonlocal number
+        if not isinstance(leaf, Tensor):
+            return leaf
+        number += 1
+        for (tensor, axis), gone in watch.results.items():
+            if tensor == number and gone:
+                size = leaf.shape[axis] + len(gone)
+                shape = [*leaf.shape[:axis], size, *leaf.shape[axis + 1 :]]
+                leaf = leaf.new_zeros(shape).index_copy(axis, _others(size, gone, leaf.device), leaf)
+        return leaf
+
+    return tree_map(spread, func(*args, **kwargs))
+
+
+def _resized(operator: str, args: list[Any], before: Sequence[tuple[int, ...]], watch: _Watch) -> list[Any]:
+    """Norms are told sizes, which follow their first argument."""
+    if operator in ("native_layer_norm", "_fused_rms_norm", "rms_norm"):
+        args[1] = list(args[0].shape[-len(args[1]) :])
+    elif operator == "native_group_norm":  # (input, weight, bias, N, C, HxW, group, eps)
+        # A whole group leaves if all its channels do; else every group loses as many.
+        gone, size = watch.arguments[(0, 1)], args[4] // args[6]
+        whole = sum(set(range(g * size, (g + 1) * size)) <= gone for g in range(args[6]))
+        args[4], args[6] = args[0].shape[1], args[6] - whole
+    return args

@@ -73,7 +73,7 @@ try:
     {statement}
 except SystemExit:
     pass
-heavy = sorted({{"torch", "numpy", "onnxruntime", "openvino", "torch_pruning", "accelerate"}} & set(sys.modules))
+heavy = sorted({{"torch", "numpy", "onnxruntime", "openvino", "accelerate"}} & set(sys.modules))
 print(*heavy)
 """
     done = run(sys.executable, "-c", script)

@@ -163,8 +163,9 @@ class TestAPlanThatDoesNotFit:
             (AttributeChange("fc1", "out_features", 8, 9), "no smaller size"),
             (AttributeChange("fc1", "out_features", 8, 0), "no smaller size"),
             (AttributeChange("fc1", "out_features", 8, (8,)), "no smaller size"),
-            (AttributeChange("fc1", "training", 1, 1), "no smaller size of a layer"),
-            (AttributeChange("fc1", "forward", 8, 2), "no smaller size of a layer"),
+            (AttributeChange("fc1", "training", 1, 1), "expects fc1.training to be 1"),
+            (AttributeChange("fc1", "forward", 8, 2), "expects fc1.forward to be 8"),
+            (AttributeChange("fc1", "_version", 8, 2), "no smaller size"),
         ],
     )
     def test_a_damaged_attribute(self, change, message):

@@ -1,0 +1,265 @@
+"""Follows the axes of every tensor through one real forward pass, operator by operator.
+
+The operators are those that PyTorch's dispatcher executes below autograd: few, documented, and the same whatever the
+user's code looks like (modules, functional calls, TorchScript, loops). No graph is kept, only what each operator says
+about axes, so memory is that of one inference.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+import exporters
+from compressor.graph.axis import Axis
+from compressor.graph.cost import evaluating
+from compressor.graph.operators import Call, Dims, rule_for, unknown
+from compressor.graph.origins import Origins
+from exporters.signature import ExampleInputs, flatten_outputs
+
+_NOT_USERS = tuple(
+    str(Path(file).parent) + os.sep for file in (str(Path(__file__).parent), torch.__file__, exporters.__file__)
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One executed operator."""
+
+    name: str  # "aten.view"
+    place: str  # "file.py:12" in the user's code
+    modules: tuple[str, ...]  # paths of the modules being executed, outermost first
+    sizes: tuple[int, ...]  # those named by its arguments (view, expand, split, ...)
+    inputs: tuple[Dims, ...]  # of tensor arguments, in order
+    outputs: tuple[Dims, ...]
+    shapes: tuple[tuple[int, ...], ...]  # of the outputs
+    pooled: tuple[Axis, ...]  # axes that are summed, averaged or normalised over
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass says about axes."""
+
+    tensors: dict[str, Dims]  # of every parameter and buffer
+    steps: list[Step]
+    reads: dict[str, list[Axis]]  # parameter -> axes that it sums over: its input channels
+    makes: frozenset[str]  # parameters that make channels
+    touched: frozenset[str]  # parameters and buffers that were read, by the first of their names
+    entered: dict[str, Dims]  # module path -> axes of the first tensor that it was called with
+
+    @cached_property
+    def steps_of(self) -> dict[str, list[Step]]:
+        """{module path: the operators executed while it ran}"""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            for layer in dict.fromkeys(step.modules):
+                found.setdefault(layer, []).append(step)
+        return found
+
+
+def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
+    """Runs `model` once on `inputs`.
+
+    The axes of the model's outputs are frozen: they keep their size.
+
+    Raises:
+        Whatever the model's forward raises.
+    """
+    tensors: dict[str, Dims] = {}
+    known: dict[int, Dims] = {}
+    names: dict[int, str] = {}
+    for name, tensor in [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]:
+        if id(tensor) not in known:
+            known[id(tensor)] = [Axis(size) if size > 1 else None for size in tensor.shape]
+            names[id(tensor)] = name
+        tensors[name] = known[id(tensor)]
+    follower = _Follower(model, known, names)
+    with (
+        _as_it_was(model),
+        evaluating(model),
+        _module_stack(model, follower),
+        torch.random.fork_rng(devices=[]),
+        follower,
+    ):
+        outputs = flatten_outputs(inputs.call(model))
+    for output in outputs:
+        for axis in follower.dims_of(output):
+            if axis is not None:
+                axis.freeze("its channels reach the model's outputs, which keep their shape")
+    return Trace(
+        tensors,
+        follower.steps,
+        follower.reads,
+        frozenset(follower.makes),
+        frozenset(follower.touched),
+        follower.entered,
+    )
+
+
+class _Follower(TorchDispatchMode):
+    """Executes every operator, and asks its rule what it does to axes."""
+
+    def __init__(self, model: nn.Module, known: dict[int, Dims], names: dict[int, str]) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self.touched: set[str] = set()  # parameters and buffers that were read
+        self.entered: dict[str, Dims] = {}
+        self.stack: list[str] = []
+        self.reads: dict[str, list[Axis]] = {}
+        self.makes: set[str] = set()
+        self._known, self._names = known, names
+        self._origins = Origins(model)
+        self._dims: Any = WeakIdKeyDictionary()
+
+    def dims_of(self, tensor: Tensor) -> Dims:
+        """The axes of a tensor; fixed ones for a tensor that came from nowhere (an input, a constant)."""
+        found: Dims | None = self._known.get(id(tensor))
+        if found is not None:
+            self.touched.add(self._names[id(tensor)])
+        else:
+            found = self._dims.get(tensor)
+        return found if found is not None and len(found) == tensor.dim() else [None] * tensor.dim()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        arguments = _named(func, args, kwargs or {})
+        before = [tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        result = func(*args, **(kwargs or {}))
+        results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if not results or func.namespace == "prim":
+            return result
+        call = Call(func, arguments, result, self.dims_of, self._origins.of, before, _place())
+        tensors = call.tensors()
+        inputs = tuple(self.dims_of(tensor) for tensor in tensors)
+        changed_in_place = any(tuple(t.shape) != shape for t, shape in zip(tensors, before, strict=True))
+        rule = None if changed_in_place else rule_for(func)
+        outputs = (rule or unknown)(call)
+        for tensor, dims in zip(results, outputs, strict=True):
+            self._dims[tensor] = dims
+        self._origins.follow(tensors, results)
+        for parameter, axis in call.reads:
+            self.reads.setdefault(parameter, []).append(axis)
+        self.makes.update(name for name in call.makes if name)
+        self.steps.append(
+            Step(
+                call.name,
+                call.place,
+                tuple(self.stack),
+                _sizes(arguments),
+                inputs,
+                tuple(outputs),
+                tuple(tuple(tensor.shape) for tensor in results),
+                tuple(call.pooled),
+            )
+        )
+        return result
+
+
+def _named(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments by name, defaults too."""
+    found: dict[str, Any] = {}
+    for i, argument in enumerate(operator._schema.arguments):
+        if i < len(args):
+            found[argument.name] = args[i]
+        elif argument.name in kwargs:
+            found[argument.name] = kwargs[argument.name]
+        elif argument.has_default_value():
+            found[argument.name] = argument.default_value
+    return found
+
+
+_SIZE_ARGUMENTS = (
+    "size",
+    "sizes",
+    "split_size",
+    "split_sizes",
+    "normalized_shape",
+    "shape",
+    "start",
+    "end",
+    "groups",
+    "group",
+    "repeats",
+    "pad",
+    "length",
+)
+
+
+def _sizes(arguments: dict[str, Any]) -> tuple[int, ...]:
+    found: list[int] = []
+    for name in _SIZE_ARGUMENTS:
+        value = arguments.get(name)
+        found += [value] if isinstance(value, int) else value if isinstance(value, (list, tuple)) else []
+    return tuple(size for size in found if isinstance(size, int))
+
+
+def _place() -> str:
+    """The nearest line that is neither PyTorch's nor ours."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_USERS) and not file.startswith("<"):
+            return f"{short(file)}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "PyTorch's own code"
+
+
+def short(file: str) -> str:
+    """A file's name without the part that says where packages are installed."""
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return "/".join(parts[parts.index("site-packages") + 1 :])
+    return "/".join(parts[-2:])
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Takes off what a forward pass keeps on the modules."""
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, former in attributes:
+            vars(module).clear()
+            vars(module).update(former)
+
+
+@contextmanager
+def _module_stack(model: nn.Module, follower: _Follower) -> Iterator[None]:
+    """While open, the follower knows which modules are being executed, and what they were called with."""
+    names = {id(module): name for name, module in model.named_modules()}
+
+    def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+        name = names.get(id(module), "?")
+        follower.stack.append(name)
+        first = next((leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)), None)
+        if first is not None and name not in follower.entered:
+            follower.entered[name] = follower.dims_of(first)
+
+    def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
+        follower.stack.pop()
+
+    handles = [
+        hooks.register_module_forward_pre_hook(enter),
+        hooks.register_module_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
