@@ -23,7 +23,10 @@ def save_program(program: ExportedProgram, path: Path, inputs: ExampleInputs, ou
     Raises:
         OSError: the disk is full, or fails otherwise.
     """
-    names = {"inputs": inputs.names, "outputs": output_names}
+    named = inputs.interface.axis_names(len(inputs.names))
+    axes = [{str(axis): name for axis, name in names.items()} for names in named]
+    metadata = dict(inputs.interface.metadata)
+    names = {"inputs": inputs.names, "outputs": output_names, "dynamic_axes": axes, "metadata": metadata}
     with path.open("wb") as file, quietly():
         patient = _PatientFile(file)
         torch.export.save(program, cast(IO[bytes], patient), extra_files={_NAMES: json.dumps(names)})

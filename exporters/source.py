@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export.graph_signature import InputKind
 
 from exporters.errors import InvalidExportOption, UnsupportedOperator
 from exporters.failures import first_line, unsupported
@@ -26,6 +27,7 @@ class Program:
     exported: ExportedProgram
     dynamic_batch: bool
     batch: str  # "dynamic", or "fixed at N" and why
+    fixed_axes: str = ""  # axes that the source calls variable, and that are not in this program
 
 
 class TensorOutputs(nn.Module):
@@ -54,7 +56,9 @@ class Source:
                 f"{type(error).__name__}: {first_line(error)} Give inputs of another shape or kind."
             ) from error
         self.module = module if _is_plain(output) else TensorOutputs(module)
-        self.output_names = _output_names(output, inputs.names)
+        named = inputs.interface.output_names
+        fits = len(named) == len(flatten_outputs(output))
+        self.output_names = named if fits else _output_names(output, inputs.names)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -78,13 +82,26 @@ class Source:
 
     @cached_property
     def _capture(self) -> Program | UnsupportedOperator:
+        """With every axis that varies; else with the batch alone; else with the shapes of the example."""
+        wanted = self.inputs.interface.axis_names(len(self.inputs.tensors))
+        batch = tuple({0: named[0]} if 0 in named else {} for named in wanted)
+        reason = ""
+        for axes in [wanted] if wanted == batch else [wanted, batch]:
+            if not any(axes):
+                continue
+            inputs = self.batched_inputs if any(0 in named for named in axes) else self.inputs
+            try:
+                exported = _capture(self.module, inputs, axes)
+            except Exception as error:  # whatever stops a tracer in a user's code
+                reason = reason or f" (no dynamic batch: {first_line(error)})"
+                continue
+            dynamic = any(0 in named for named in axes)
+            text = "dynamic" if dynamic else f"fixed at {self.inputs.batch_size}"
+            return Program(exported, dynamic, text, _fixed_axes(exported, self.input_names, wanted))
         try:
-            return Program(_capture(self.module, self.batched_inputs, dynamic=True), True, "dynamic")
-        except Exception as error:  # whatever stops a tracer in a user's code
-            reason = first_line(error)
-        try:
-            batch = f"fixed at {self.inputs.batch_size} (no dynamic batch: {reason})"
-            return Program(_capture(self.module, self.inputs, dynamic=False), False, batch)
+            exported = _capture(self.module, self.inputs, ({},) * len(wanted))
+            fixed = _fixed_axes(exported, self.input_names, [{a: n for a, n in named.items() if a} for named in wanted])
+            return Program(exported, False, f"fixed at {self.inputs.batch_size}{reason}", fixed)
         except Exception as error:
             return unsupported("torch.export", error, self.module)
 
@@ -107,15 +124,16 @@ def prepared(module: nn.Module, inputs: ExampleInputs) -> Iterator[Source]:
         yield Source(module, inputs.to("cpu"))
 
 
-def _capture(module: nn.Module, inputs: ExampleInputs, *, dynamic: bool) -> ExportedProgram:
+def _capture(module: nn.Module, inputs: ExampleInputs, axes: Sequence[Mapping[int, str]]) -> ExportedProgram:
+    """`axes`: per input, those that vary. Beside the batch, torch may still find one that cannot, and fixes it."""
     # Copies, because shapes are told by object, and one tensor may have been given twice.
-    copies = ExampleInputs(inputs.names, tuple(t.clone() for t in inputs.tensors), inputs.by_keyword)
+    copies = replace(inputs, tensors=tuple(t.clone() for t in inputs.tensors))
     args, kwargs = _arguments(copies)
-    shapes = None
+    shapes, dynamic = None, any(axes)
     if dynamic:
         batch, shapes = Dim("batch"), ShapesCollection()
-        for tensor in copies.tensors:
-            shapes[tensor] = {0: batch}
+        for tensor, named in zip(copies.tensors, axes, strict=True):
+            shapes[tensor] = {axis: Dim.AUTO if axis else batch for axis in named}
     with quietly():
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     for node in program.graph.nodes:
@@ -123,6 +141,18 @@ def _capture(module: nn.Module, inputs: ExampleInputs, *, dynamic: bool) -> Expo
     # Saved with the program; noise, so that no image of the user's goes into a file.
     program.example_inputs = _arguments(inputs.random(1 if dynamic else inputs.batch_size, seed=0))
     return program
+
+
+def _fixed_axes(program: ExportedProgram, names: Sequence[str], axes: Sequence[Mapping[int, str]]) -> str:
+    given = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in given]
+    fixed = [
+        f"{axis} of '{name}' at {shape[axis]}"
+        for name, shape, named in zip(names, shapes, axes, strict=True)
+        for axis in named
+        if isinstance(shape[axis], int)
+    ]
+    return ", ".join(fixed)
 
 
 def _arguments(inputs: ExampleInputs) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

@@ -75,17 +75,25 @@ def verify_all(
     abs_tolerance: float = 1e-5,
     timeout_s: float = 600.0,
 ) -> Iterator[Verification]:
-    """`verify` for several files of one module, which runs only once for all of them; yields as each is done."""
+    """`verify` for several files of one module, which runs only once for all of them; yields as each is done.
+
+    Where axes beside the batch vary (`ExampleInputs.resized`), a second length of them is tried, too.
+    """
     example = ExampleInputs.of(inputs, module).to("cpu")
-    known: dict[tuple[int, ...], list[Case]] = {}
+    known: dict[tuple[tuple[int, ...], bool], list[Case]] = {}
+    resized = example.resized()
     for file in files:
         sizes = tuple(batch_sizes) if file.dynamic_batch else (example.batch_size,)
+        more = dict(extra_inputs or {})
+        if resized is not None and "fixed_axes" not in file.details:
+            more["random, other sizes"] = resized
+        kind = (sizes, len(more) > len(extra_inputs or {}))
         checks: tuple[ParityCheck, ...] = ()
         failure = ""
         try:
-            if sizes not in known:
-                known[sizes] = make_cases(module, example, sizes, seeds, extra_inputs or {})
-            checks = tuple(_checks(file, example.names, known[sizes], rel_tolerance, abs_tolerance, timeout_s))
+            if kind not in known:
+                known[kind] = make_cases(module, example, sizes, seeds, more)
+            checks = tuple(_checks(file, example.names, known[kind], rel_tolerance, abs_tolerance, timeout_s))
         except CannotCompare as reason:
             failure = str(reason)
         yield Verification(file.format, file.path, rel_tolerance, abs_tolerance, checks, failure)

@@ -1,5 +1,5 @@
 """Which channels must leave together, what they cost, and where each of them lies in the model's tensors.
 
-`engine.find_groups` is the interface; everything that it returns is plain data (`compressor.core.groups`), so another
-engine can take its place without a change anywhere else.
+`engine.follow` is the interface: it runs the model once (`tracing`), lets the rule of every executed operator match
+axes (`operators`, `axis`), and makes groups of what may shrink (`grouping`): plain data (`compressor.core.groups`).
 """

@@ -27,6 +27,12 @@ _SIZED = frozenset(
 
 def sizes_by_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, Axis]]:
     """(attribute, entry of a tuple, axis) for the attributes of a module that is none of PyTorch's own layers."""
+    for name, entry, candidates in axes_of_value(module, layer, traced):
+        yield name, entry, candidates[0]
+
+
+def axes_of_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, list[Axis]]]:
+    """As `sizes_by_value`, with every axis that the attribute may count."""
     numbers = list(_numbers(module))
     if not numbers:
         return
@@ -44,7 +50,7 @@ def sizes_by_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tup
     for name, entry, value in numbers:
         candidates = own.get(value) or inner.get(value) or {}
         if candidates:
-            yield name, entry, next(iter(candidates.values()))
+            yield name, entry, list(candidates.values())
 
 
 def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:

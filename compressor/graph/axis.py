@@ -77,7 +77,7 @@ class Axis:
         """{atomic axis: its index at each position of this one, -1 where it has none}, each of shape (size,).
 
         Raises:
-            Repeated: an atomic axis is two factors of one position, so no single index says what leaves.
+            Repeated: an atomic axis that may shrink is two factors of one position: no single index says what leaves.
         """
         axis = self.resolve()
         if not axis._kind:
@@ -97,7 +97,7 @@ class Axis:
             for atom, index in part.coordinates().items():
                 spread = np.tile(np.repeat(index, inner), axis.size // (inner * part.size))
                 known = found.setdefault(atom, np.full(axis.size, -1))
-                if ((known >= 0) & (spread >= 0)).any():
+                if not atom.frozen and ((known >= 0) & (spread >= 0)).any():
                     raise Repeated(atom)
                 known[spread >= 0] = spread[spread >= 0]
         return found

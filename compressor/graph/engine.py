@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,6 +13,7 @@ from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.graph.axis import Axis
 from compressor.graph.grouping import add_readings, draft_groups, finish, freeze_repeated, keep_blocks_whole
 from compressor.graph.layers import makes_channels
+from compressor.graph.ties import Tie, owner_of, tie
 from compressor.graph.tracing import Step, Trace, trace
 from exporters.signature import ExampleInputs
 
@@ -26,7 +27,7 @@ class Dependencies:
     groups: tuple[ChannelGroup, ...]
     blocked: tuple[BlockedGroup, ...]
     groups_at: tuple[frozenset[str], ...]  # per executed operator, the groups whose channels it sees
-    operators: tuple[str, ...]  # per executed operator, its name and place
+    owners: tuple[str, ...]  # per executed operator, the kind of the block that it belongs to
 
 
 def find_groups(
@@ -37,7 +38,12 @@ def find_groups(
     return list(found.groups), list(found.blocked)
 
 
-def follow(model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = ()) -> Dependencies:
+def follow(
+    model: nn.Module,
+    inputs: ExampleInputs,
+    ignore: Sequence[str] = (),
+    tied: Mapping[str, Tie] | None = None,
+) -> Dependencies:
     """Runs the model once, and follows every axis of every tensor through the operators that are executed.
 
     Sizes that the user's code has written down for itself are not seen: `compressor.surgery.trial` cuts every group on
@@ -47,6 +53,7 @@ def follow(model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = ()) 
         model: left as it was found.
         inputs: run once.
         ignore: glob patterns of layers whose output channels must stay ("layer1.*", "stem").
+        tied: kinds of blocks whose equal axes are to be one axis.
 
     Raises:
         InvalidOption: a pattern matches no layer.
@@ -61,6 +68,7 @@ def follow(model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = ()) 
         raise UnsupportedModel(
             f"The model's channels cannot be followed, since it does not run ({reason}). Give inputs that it accepts."
         ) from error
+    tie(model, traced, tied or {})
     _keep_ignored(modules, ignored, traced)
     _keep_unread(modules, traced)
     freeze_repeated(traced)
@@ -72,7 +80,7 @@ def follow(model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = ()) 
         tuple(groups.values()),
         tuple(_blocked(modules, traced)),
         tuple(frozenset(groups[atom].name for atom in _atoms_at(step) if atom in groups) for step in traced.steps),
-        tuple(f"{step.name} at {step.place}" for step in traced.steps),
+        tuple(owner_of(step, modules) for step in traced.steps),
     )
 
 

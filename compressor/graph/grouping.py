@@ -42,13 +42,8 @@ class Places:
         return self._known[axis]
 
     def _work_out(self, axis: Axis) -> dict[Axis, Positions]:
-        try:
-            coordinates = axis.coordinates()
-        except Repeated as twice:
-            axis.freeze(f"{twice}")
-            return {}
         found = {}
-        for atom, index in coordinates.items():
+        for atom, index in axis.coordinates().items():
             if not atom.frozen and atom.size > 1:
                 position = np.flatnonzero(index >= 0)
                 found[atom] = (tuple(position.tolist()), tuple(index[position].tolist()))
@@ -57,13 +52,19 @@ class Places:
 
 def freeze_repeated(traced: Trace) -> None:
     """Freezes axes on which an atomic axis is two factors, before anything else is worked out."""
-    for dims in traced.tensors.values():
-        for axis in dims:
-            if axis is not None:
-                try:
-                    axis.coordinates()
-                except Repeated as twice:
-                    twice.atom.freeze("two of its copies are multiplied out on one axis")
+    met = [dims for step in traced.steps for dims in (*step.inputs, *step.outputs)]
+    axes = (axis.resolve() for dims in (*traced.tensors.values(), *met) for axis in dims if axis is not None)
+    for axis in dict.fromkeys(axes):
+        while (twice := _repeated(axis)) is not None:
+            twice.freeze("two of its copies are multiplied out on one axis")
+
+
+def _repeated(axis: Axis) -> Axis | None:
+    try:
+        axis.coordinates()
+    except Repeated as twice:
+        return twice.atom
+    return None
 
 
 def keep_blocks_whole(model: nn.Module, traced: Trace) -> None:

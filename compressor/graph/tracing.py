@@ -99,6 +99,7 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
     ):
         outputs = flatten_outputs(inputs.call(model))
     for output in outputs:
+        follower.freeze_counted(output)
         for axis in follower.dims_of(output):
             if axis is not None:
                 axis.freeze("its channels reach the model's outputs, which keep their shape")
@@ -126,6 +127,7 @@ class _Follower(TorchDispatchMode):
         self._known, self._names = known, names
         self._origins = Origins(model)
         self._dims: Any = WeakIdKeyDictionary()
+        self._counted: Any = WeakIdKeyDictionary()  # tensor of positions -> [(the axis that they count, why it stays)]
 
     def dims_of(self, tensor: Tensor) -> Dims:
         """The axes of a tensor; fixed ones for a tensor that came from nowhere (an input, a constant)."""
@@ -136,21 +138,33 @@ class _Follower(TorchDispatchMode):
             found = self._dims.get(tensor)
         return found if found is not None and len(found) == tensor.dim() else [None] * tensor.dim()
 
+    def freeze_counted(self, tensor: Tensor) -> None:
+        """Somebody uses a tensor; if it holds positions of an axis, the axis keeps them all."""
+        for axis, reason in self._counted.get(tensor, ()):
+            axis.freeze(reason)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         arguments = _named(func, args, kwargs or {})
-        before = [tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        # Before it runs: an operator may change its argument's shape in place.
+        before = [tuple(tensor.shape) for tensor in tensors]
+        inputs = tuple(self.dims_of(tensor) for tensor in tensors)
+        known = {id(tensor): dims for tensor, dims in zip(tensors, inputs, strict=True)}
         result = func(*args, **(kwargs or {}))
         results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if not results or func.namespace == "prim":
             return result
-        call = Call(func, arguments, result, self.dims_of, self._origins.of, before, _place())
-        tensors = call.tensors()
-        inputs = tuple(self.dims_of(tensor) for tensor in tensors)
-        changed_in_place = any(tuple(t.shape) != shape for t, shape in zip(tensors, before, strict=True))
-        rule = None if changed_in_place else rule_for(func)
-        outputs = (rule or unknown)(call)
+        call = Call(func, arguments, result, lambda tensor: known[id(tensor)], self._origins.of, before, _place())
+        for tensor in tensors:
+            self.freeze_counted(tensor)
+        outputs = (rule_for(func) or unknown)(call)
         for tensor, dims in zip(results, outputs, strict=True):
             self._dims[tensor] = dims
+        for tensor, axis, reason in call.counted:
+            self._counted.setdefault(tensor, []).append((axis, reason))
         self._origins.follow(tensors, results)
         for parameter, axis in call.reads:
             self.reads.setdefault(parameter, []).append(axis)
@@ -168,6 +182,13 @@ class _Follower(TorchDispatchMode):
             )
         )
         return result
+
+
+def is_composite(operator: Any) -> bool:
+    """Whether it is made of other operators: in inference mode PyTorch does not take it apart by itself."""
+    return torch.is_inference_mode_enabled() and torch._C._dispatch_has_kernel_for_dispatch_key(
+        operator.name(), "CompositeImplicitAutograd"
+    )
 
 
 def _named(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -19,12 +19,14 @@ from compressor.loading.architecture import build, parse_arch_args, rebuild_note
 from compressor.loading.describe import describe_tensors, guess_architecture
 from compressor.loading.example_inputs import example_inputs
 from compressor.loading.infer_inputs import preprocessing_of
+from compressor.loading.programs.load import load_program
 from compressor.loading.recognise import FileKind, recognise, refuse_damaged_records
 from compressor.loading.safe_pickle import read_pickle, read_trusted_pickle
 from compressor.loading.state_dict import find_weights, put_into
 from exporters.signature import ExampleInputs
 
 Note = Callable[[str], None]
+_PROGRAMS = (FileKind.ONNX, FileKind.TORCHSCRIPT, FileKind.EXPORTED_PROGRAM)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ def load_model(
     data_sample_shape: Sequence[int] | None = None,
     note: Note = lambda sentence: None,
 ) -> LoadedModel:
-    """Reads a whole module, or a state dict into the architecture `arch`. Runs no code from the file unless `trust`.
+    """Reads a module, a program, or a state dict into the architecture `arch`. Runs no code from it unless `trust`.
 
     Args:
-        path: what torch.save wrote (module, state dict or checkpoint), or .safetensors.
+        path: what torch.save wrote (module, state dict or checkpoint), .safetensors, or a program with its weights
+            (torch.export, TorchScript, ONNX), which becomes a module that computes the same.
         arch: "torchvision:NAME", "timm:NAME", "transformers:FOLDER", "model.py:FUNCTION" or "pkg.module:FUNCTION".
         arch_args: what it is called with, as texts ("num_classes=10") or as values.
         allow: packages whose classes a pickle may use, beyond torch.nn, torchvision, timm and transformers.
@@ -74,12 +77,15 @@ def load_model(
         RefusedPickle: the pickle asks for code that is not allowed.
         WeightsMismatch: the weights do not fit `arch`.
         ModelFileError: it is no model file, it is damaged, or its weights are not numbers.
+        UnsupportedModel: an operator of a program has no counterpart in PyTorch here.
     """
     path = Path(path)
     options = dict(arch_args) if isinstance(arch_args, Mapping) else parse_arch_args(arch_args or ())
     if options and arch is None:
         raise InvalidOption("loading", "--arch-args", "given together with --arch", sorted(options))
     kind = recognise(path)
+    if kind in _PROGRAMS:
+        return _load_program(path, kind, arch, inputs, data_sample_shape, note)
     found, where = _read(path, kind, AllowList(allow), trust)
     module, description, rebuild = _module_of(found, path, arch, options, note)
     if where:
@@ -88,6 +94,23 @@ def load_model(
     module = _ready(module, path, note)
     made, inputs_from = example_inputs(module, inputs, data_sample_shape)
     return LoadedModel(module, made, inputs_from, sha256_of(path), description, rebuild, preprocessing_of(module))
+
+
+def _load_program(
+    path: Path,
+    kind: FileKind,
+    arch: str | None,
+    inputs: Sequence[str],
+    data_sample_shape: Sequence[int] | None,
+    note: Note,
+) -> LoadedModel:
+    if arch is not None:
+        note(f"{path} holds a whole program, so --arch {arch} was not needed and not used.")
+    if kind is not FileKind.ONNX:
+        refuse_damaged_records(path)
+    program = load_program(path, kind, inputs=inputs, data_sample_shape=data_sample_shape, note=note)
+    module = _ready(program.module, path, note)
+    return LoadedModel(module, program.inputs, program.inputs_from, sha256_of(path), program.description)
 
 
 def _read(path: Path, kind: FileKind, allow: AllowList, trust: bool) -> tuple[nn.Module | dict[str, Tensor], str]:

@@ -11,16 +11,18 @@ from pathlib import Path
 from compressor.core.errors import InvalidOption, ModelFileError
 
 _HEAD_BYTES = 4096
-_PASS_SOURCE = "Pass the PyTorch module that it was made from, or its state dict with --arch."
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch.save before torch 1.6
 
 
 class FileKind(enum.Enum):
-    """Files that can be read on."""
+    """Files that can be read on; the last three hold a program and need no architecture."""
 
     TORCH_ZIP = "torch.save"
     TORCH_LEGACY = "torch.save, the format before torch 1.6"
     SAFETENSORS = "safetensors"
+    ONNX = "ONNX"
+    TORCHSCRIPT = "TorchScript"
+    EXPORTED_PROGRAM = "torch.export"
 
 
 def recognise(path: Path) -> FileKind:
@@ -37,6 +39,8 @@ def recognise(path: Path) -> FileKind:
         return FileKind.TORCH_LEGACY
     if _is_safetensors(head):
         return FileKind.SAFETENSORS
+    if _is_onnx(head):
+        return FileKind.ONNX
     what, next_step = _other(head, path)
     raise ModelFileError(f"{path}: {what}. {next_step}")
 
@@ -87,15 +91,11 @@ def _recognise_zip(path: Path) -> FileKind:
     inner = {name.partition("/")[2] for name in names}  # torch puts all records into one folder
     ends = {Path(name).name for name in names}
     if "constants.pkl" in inner:
-        raise ModelFileError(
-            f"{path}: a TorchScript archive; its graph is frozen and has no layers to cut. {_PASS_SOURCE}"
-        )
+        return FileKind.TORCHSCRIPT
     if ends & {"serialized_exported_program.json", "serialized_exported_program.pt"} or any(
         n.endswith("models/model.json") for n in names
     ):
-        raise ModelFileError(
-            f"{path}: a torch.export program (.pt2); its graph is frozen and has no layers to cut. {_PASS_SOURCE}"
-        )
+        return FileKind.EXPORTED_PROGRAM
     if "data.pkl" in inner:
         return FileKind.TORCH_ZIP
     if {"config.json", "model.weights.h5"} <= set(names):
@@ -159,8 +159,6 @@ def _other(head: bytes, path: Path) -> tuple[str, str]:
         return "a TensorFlow Lite model", only_torch
     if text.startswith(b"<?xml") and b"<net" in text:
         return "an OpenVINO model", pass_module
-    if _is_onnx(head):
-        return "an ONNX model; its graph is frozen and has no PyTorch layers to cut", pass_module
     if (
         head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd"))
         or head[257:262] == b"ustar"

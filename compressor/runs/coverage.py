@@ -13,7 +13,8 @@ from compressor.core.errors import NothingPrunable, UnsupportedModel
 from compressor.core.groups import BlockedGroup, Coverage, ModelCost
 from compressor.core.progress import Progress, SilentProgress
 from compressor.graph.cost import group_macs, measure_cost, prunable_share
-from compressor.graph.engine import follow
+from compressor.surgery.check import Reference
+from compressor.surgery.fitting import fit
 from compressor.surgery.trial import try_groups
 from exporters.signature import ExampleInputs
 
@@ -44,9 +45,10 @@ def cover(
             )
     with listener.step("Following the channels"):
         cost = _cost(model, inputs)
-        graph = follow(model, inputs, ignore)
-    groups, broken = try_groups(model, graph.groups, inputs, seed, listener, graph.groups_at, graph.operators)
-    found = [_with_macs(group, cost) for group in [*graph.blocked, *broken]]
+        reference = Reference(model, inputs)
+        graph, unfit = fit(reference, ignore, seed)
+    groups, broken = try_groups(reference, graph.groups, seed, listener, graph.groups_at)
+    found = [_with_macs(group, cost) for group in [*graph.blocked, *unfit, *broken]]
     if not groups:
         reasons = "; ".join(f"{group.name or type(model).__name__}: {group.reason}" for group in found[:3])
         raise NothingPrunable(f"Nothing can be pruned. {reasons or 'The graph holds no group of channels.'}")

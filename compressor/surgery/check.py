@@ -39,24 +39,20 @@ class Difference:
 
 
 class Reference:
-    """A copy of the whole model in double precision (single, where its code insists) with its own outputs."""
+    """A copy of the whole model in double precision (single, where its code insists) with its own outputs.
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, operators: Sequence[str] = ()) -> None:
-        self.model = own_tensors(model)
-        self.inputs = inputs
-        self.dtype = torch.float32
-        counter = StepCounter()
+    Groups are best found on this copy: in another precision PyTorch may execute other operators.
+    """
+
+    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
         try:
-            double = own_tensors(model).double()
-            outputs = _outputs(double, inputs.to(dtype=torch.float64), counter)
+            self.dtype = torch.float64
+            self.model, self.inputs = own_tensors(model).double(), inputs.to(dtype=torch.float64)
+            self.outputs = _outputs(self.model, self.inputs)
         except (RuntimeError, TypeError):  # a dtype is written into its forward
-            outputs = []
-        # In double precision PyTorch may take other operators, which the graph has not numbered.
-        if outputs and (not operators or counter.names == [name.partition(" at ")[0] for name in operators]):
-            self.model, self.inputs, self.dtype = double, inputs.to(dtype=torch.float64), torch.float64
-            self.outputs = outputs
-        else:
-            self.outputs = _outputs(self.model, inputs)
+            self.dtype = torch.float32
+            self.model, self.inputs = own_tensors(model), inputs
+            self.outputs = _outputs(self.model, self.inputs)
 
     def compare(self, groups: Sequence[ChannelGroup], keep: Mapping[str, Sequence[int]]) -> Difference:
         """Cuts a copy and compares it with the silenced whole.
@@ -93,16 +89,13 @@ def compare_cut_with_masking(
     inputs: ExampleInputs,
     groups: Sequence[ChannelGroup],
     plan: PruningPlan,
-    operators: Sequence[str] = (),
 ) -> Difference:
     """Cuts a copy of `model` by the plan and compares it with masking.
 
     Raises:
         ContractViolation: they differ; the graph or the surgery is wrong, and nothing may be handed over.
     """
-    difference = Reference(model, inputs, operators).compare(
-        groups, {name: group.keep for name, group in plan.groups.items()}
-    )
+    difference = Reference(model, inputs).compare(groups, {name: group.keep for name, group in plan.groups.items()})
     if not difference.equal:
         raise ContractViolation(
             f"Cutting and masking differ by {difference.max_rel:.1e} of the outputs' size (tolerance "

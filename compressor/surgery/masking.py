@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from compressor.core.errors import ContractViolation
 from compressor.core.groups import ChannelGroup
+from compressor.graph.tracing import is_composite
 
 _PRODUCTS = (
     "convolution", "linear", "mm", "bmm", "mv", "dot", "vdot", "addmm", "baddbmm", "addbmm", "addmv", "attention",
@@ -72,6 +73,9 @@ class StepCounter(TorchDispatchMode):
         return len(self.names)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         result = self.run(func, args, kwargs or {})
         if func.namespace != "prim" and any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.names.append(f"{func.namespace}.{func._opname}")
@@ -126,9 +130,30 @@ def _zeroed(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
 
 
 def _kept(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
+    order, back = _memory_order(tensor)
+    tensor = tensor.permute(order)
     for axis, gone in axes.items():
-        tensor = tensor.index_select(axis, _others(tensor.shape[axis], gone, tensor.device))
-    return tensor
+        tensor = tensor.index_select(back[axis], _others(tensor.shape[back[axis]], gone, tensor.device))
+    return tensor.permute(back)
+
+
+def _spread(tensor: Tensor, axis: int, gone: set[int]) -> Tensor:
+    """With zeros at the removed positions."""
+    order, back = _memory_order(tensor)
+    tensor = tensor.permute(order)
+    shape = [*tensor.shape]
+    shape[back[axis]] += len(gone)
+    others = _others(shape[back[axis]], gone, tensor.device)
+    return tensor.new_zeros(shape).index_copy(back[axis], others, tensor).permute(back)
+
+
+def _memory_order(tensor: Tensor) -> tuple[list[int], list[int]]:
+    """Axes from the outermost in memory to the innermost, and the way back.
+
+    A copy has to lie in memory as the tensor does: whether a reshape is one operator or two depends on it.
+    """
+    order = sorted(range(tensor.dim()), key=lambda axis: -tensor.stride()[axis])
+    return order, [order.index(axis) for axis in range(tensor.dim())]
 
 
 def _others(size: int, gone: set[int], device: torch.device) -> Tensor:
@@ -149,9 +174,7 @@ def _over_kept(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
         number += 1
         for (tensor, axis), gone in watch.results.items():
             if tensor == number and gone:
-                size = leaf.shape[axis] + len(gone)
-                shape = [*leaf.shape[:axis], size, *leaf.shape[axis + 1 :]]
-                leaf = leaf.new_zeros(shape).index_copy(axis, _others(size, gone, leaf.device), leaf)
+                leaf = _spread(leaf, axis, gone)
         return leaf
 
     return tree_map(spread, func(*args, **kwargs))

@@ -49,6 +49,8 @@ class OnnxFormat:
                 f"the file came out with {opset}. Use opset {opset}, or leave it out."
             )
         simplifier = simplify_file(path) if self.simplify else "off"
+        if source.inputs.interface.metadata:
+            _write_metadata(path, dict(source.inputs.interface.metadata))
         return Written(written.dynamic_batch, {"opset": str(opset), **written.details, "simplifier": simplifier})
 
     def load(self, path: Path) -> LoadedFile:
@@ -77,7 +79,9 @@ class OnnxFormat:
         else:
             try:
                 write_from_program(source, program, path, self.opset)
-                return Written(program.dynamic_batch, {"batch": program.batch, "exporter": "torch.onnx dynamo"})
+                details = {"batch": program.batch, "exporter": "torch.onnx dynamo"}
+                fixed = {"fixed_axes": program.fixed_axes} if program.fixed_axes else {}
+                return Written(program.dynamic_batch, {**details, **fixed})
             except OSError:  # the disk, not the model
                 raise
             except Exception as error:
@@ -102,6 +106,15 @@ def _opset_of(path: Path) -> int:
 
     model = onnx.load(str(path), load_external_data=False)
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _write_metadata(path: Path, metadata: dict[str, str]) -> None:
+    """The properties that the source's author gave it. Weights beside the file stay where they are."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    onnx.helper.set_model_props(model, metadata)
+    path.write_bytes(model.SerializeToString())
 
 
 PLUGIN = OnnxFormat

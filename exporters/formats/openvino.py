@@ -42,6 +42,8 @@ class OpenVinoFormat:
         model.set_rt_info("", ["conversion_parameters", "input_model"])  # else the file names a folder of this machine
         ov.save_model(model, str(path), compress_to_fp16=False)
         details = {"batch": parent.details["batch"], "openvino": ov.__version__, "weights": "float32"}
+        if "fixed_axes" in parent.details:
+            details["fixed_axes"] = parent.details["fixed_axes"]
         return Written(parent.dynamic_batch, details)
 
     def load(self, path: Path) -> LoadedFile:

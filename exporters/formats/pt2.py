@@ -32,7 +32,8 @@ class Pt2Format:
 
         program = source.program()
         save_program(program.exported, path, source.inputs, source.output_names)
-        return Written(program.dynamic_batch, {"batch": program.batch, "torch": torch.__version__})
+        fixed = {"fixed_axes": program.fixed_axes} if program.fixed_axes else {}
+        return Written(program.dynamic_batch, {"batch": program.batch, "torch": torch.__version__, **fixed})
 
     def load(self, path: Path) -> LoadedFile:
         """Loads the program; the module runs in this process on the CPU."""

@@ -1,11 +1,10 @@
-"""Makes torch's ONNX graph fit to be handed out: a named batch axis, and nothing about the machine it was made on."""
+"""Makes torch's ONNX graph fit to be handed out: named axes, and nothing about the machine it was made on."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-BATCH = "batch"
 
 
 def strip_metadata(model: Any) -> None:
@@ -33,17 +32,26 @@ def strip_metadata(model: Any) -> None:
                 graphs += _subgraphs(attribute)
 
 
-def name_batch_axis(model: Any) -> None:
-    """Calls axis 0 of the inputs "batch" wherever its symbol (s0, s77, ...) stands, also inside expressions."""
-    symbol = str(model.graph.inputs[0].shape[0].value)
-    word = re.compile(rf"\b{re.escape(symbol)}\b")
+def name_axes(model: Any, axes: Sequence[Mapping[int, str]]) -> None:
+    """Gives the inputs' symbols (s0, s77, ...) the names in `axes`, also inside expressions.
+
+    `axes` has, per input, axis -> name; axes that came out fixed are passed over.
+    """
+    names: dict[str, str] = {}
+    for value, named in zip(model.graph.inputs, axes, strict=False):
+        for axis, name in named.items():
+            symbol = getattr(value.shape[axis], "value", value.shape[axis])
+            if isinstance(symbol, str):
+                names.setdefault(symbol, name)
+    words = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names) or r"(?!)")
     values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
     for value in values:
         if value.shape is None:
             continue
         sizes = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
-        if any(isinstance(size, str) and word.search(size) for size in sizes):
-            value.shape = type(value.shape)([word.sub(BATCH, s) if isinstance(s, str) else s for s in sizes])
+        if any(isinstance(size, str) and words.search(size) for size in sizes):
+            renamed = [words.sub(lambda found: names[found[0]], s) if isinstance(s, str) else s for s in sizes]
+            value.shape = type(value.shape)(renamed)
 
 
 def _subgraphs(attribute: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from exporters.onnx_writers.clean import name_batch_axis, strip_metadata
+from exporters.onnx_writers.clean import name_axes, strip_metadata
 from exporters.quiet import quietly
 from exporters.source import Program, Source
 
@@ -28,6 +28,5 @@ def write_from_program(source: Source, program: Program, path: Path, opset: int 
         )
     assert converted is not None  # dynamo=True always returns a program
     strip_metadata(converted.model)
-    if program.dynamic_batch:
-        name_batch_axis(converted.model)
+    name_axes(converted.model, source.inputs.interface.axis_names(len(source.input_names)))
     converted.save(path, external_data=False)  # torch still writes a second file where one cannot hold the weights

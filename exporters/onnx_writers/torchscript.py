@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from exporters.failures import first_line
-from exporters.onnx_writers.clean import BATCH
 from exporters.quiet import quietly, without_native_output
 from exporters.signature import ExampleInputs, flatten_outputs
 from exporters.source import Source
@@ -20,9 +19,15 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
     Raises:
         Exception: whatever the tracer raises where an operator has no translation.
     """
-    dynamic = _runs(source.module, source.batched_inputs)
+    axes = source.inputs.interface.axis_names(len(source.input_names))
+    dynamic = any(0 in named for named in axes) and _runs(source.module, source.batched_inputs)
     inputs = source.batched_inputs if dynamic else source.inputs
-    names = [*source.input_names, *source.output_names]
+    batch = next((named[0] for named in axes if 0 in named), "batch")
+    variable = {
+        name: {axis: label for axis, label in named.items() if axis or dynamic}
+        for name, named in zip(source.input_names, axes, strict=True)
+    }
+    variable |= {name: {0: batch} for name in source.output_names if dynamic}
     with without_native_output(), quietly() as caught:
         torch.onnx.export(
             _Positional(source.module, inputs),
@@ -31,7 +36,7 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
             dynamo=False,
             input_names=list(source.input_names),
             output_names=list(source.output_names),
-            dynamic_axes={name: {0: BATCH} for name in names} if dynamic else None,
+            dynamic_axes={name: named for name, named in variable.items() if named} or None,
             opset_version=opset,
         )
     frozen = [warning.message for warning in caught if warning.category.__name__ == "TracerWarning"]

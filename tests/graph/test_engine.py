@@ -258,6 +258,24 @@ class TestWhatStays:
         _, blocked = found(seeded(lambda: Chain(nn.Softmax(1))))
         assert blocked["stem"].startswith("each of its channels depends on all others (aten._softmax at ")
 
+    @pytest.mark.parametrize("n_heads", [1, 2])
+    @pytest.mark.parametrize("reduced", [False, True])
+    def test_products_of_channels_with_themselves(self, n_heads, reduced):
+        """Gram matrices: every channel is a row and a column, which become one axis."""
+
+        class Gram(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem, self.read = nn.Linear(6, 8), nn.Linear(8 if reduced else 64, 3)
+
+            def forward(self, x):
+                x = self.stem(x).unflatten(2, (n_heads, -1)).flatten(2)  # (2, 5, 8)
+                gram = (x.mT @ x).flatten(1)  # (2, 64)
+                return self.read(x[:, 0] * gram.mean(1, keepdim=True) if reduced else gram)
+
+        groups, blocked = found(seeded(Gram), torch.randn(2, 5, 6))
+        assert groups == {} and blocked["stem"] == "two of its copies are multiplied out on one axis."
+
     def test_a_single_channel(self):
         _, blocked = found(seeded(lambda: Chain(nn.Conv2d(8, 1, 1), out=1)))
         assert blocked["middle.0"] == "it has a single channel, which has to stay."

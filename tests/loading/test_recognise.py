@@ -80,33 +80,26 @@ def test_foreign_files_are_named(case: str, tmp_path: Path) -> None:
     assert caught.value.exit_code == 4 and str(caught.value).startswith(str(path))
 
 
-def test_graphs_without_layers_are_named(tmp_path: Path) -> None:
-    module, path = nn.Sequential(nn.Linear(2, 2)), tmp_path / "model.pt"
+def test_programs(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    module, path = nn.Sequential(nn.Linear(2, 2)), tmp_path / "any.name"
     torch.export.save(torch.export.export(module, (torch.ones(1, 2),)), tmp_path / "model.pt2")
-    with pytest.raises(ModelFileError, match=r"torch\.export"):
-        recognise(tmp_path / "model.pt2")
+    (tmp_path / "model.pt2").rename(path)
+    assert recognise(path) is FileKind.EXPORTED_PROGRAM
     path.write_bytes(zipped("m/data.pkl", "m/constants.pkl", "m/code/x.py", "m/version"))
-    with pytest.raises(ModelFileError, match="TorchScript"):
-        recognise(path)
+    assert recognise(path) is FileKind.TORCHSCRIPT
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [out])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert recognise(path) is FileKind.ONNX
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_real_torchscript_archive(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), str(tmp_path / "model.pt"))
-    with pytest.raises(ModelFileError, match="TorchScript"):
-        recognise(tmp_path / "model.pt")
-
-
-def test_an_onnx_file_is_named(tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [out])
-    onnx.save(helper.make_model(graph), tmp_path / "model.pt")
-    with pytest.raises(ModelFileError, match="ONNX"):
-        recognise(tmp_path / "model.pt")
+    assert recognise(tmp_path / "model.pt") is FileKind.TORCHSCRIPT
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from compressor.core.progress import SilentProgress
 from compressor.runs.coverage import cover
 from exporters.signature import ExampleInputs
 from tests import networks
-from tests.networks import images, seeded
+from tests.networks import Chain, images, seeded
 
 
 class Listener(SilentProgress):
@@ -44,8 +44,8 @@ def test_little_to_prune_is_said():
 
 
 def test_nothing_prunable_names_the_reasons():
-    with pytest.raises(NothingPrunable, match=r"fc: the graph has no rule.*head: its channels reach") as caught:
-        covered(seeded(networks.Recurrent), torch.randn(2, 5, 6), ignore=["fc2"])
+    with pytest.raises(NothingPrunable, match=r"stem: each of its channels depends.*head: its") as caught:
+        covered(seeded(lambda: Chain(nn.Softmax(1))), ignore=["read"])
     assert caught.value.exit_code == 4
 
 

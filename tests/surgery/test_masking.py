@@ -42,6 +42,16 @@ def test_norms_see_the_kept_channels_only(norm):
     assert torch.allclose(run(model, [1, 2], x), by_hand, atol=1e-5)
 
 
+def test_what_is_computed_over_fewer_channels_lies_in_memory_as_before():
+    """Flattening images whose channels lie innermost takes a copy, which is an operator more."""
+    read = nn.Linear(64, 5, bias=False)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4), nn.Flatten(), read, nn.Tanh(), nn.Linear(5, 2))
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    inside = nn.functional.group_norm(model[0](x)[:, [1, 2]], 1)
+    by_hand = inside.flatten(1) @ read.weight.unflatten(1, (4, 16))[:, [1, 2]].flatten(1).T
+    assert torch.allclose(run(model, [1, 2], x), model[5](by_hand.tanh()), atol=1e-5)
+
+
 def test_a_mean_over_channels_is_of_those_that_stay():
     class Gate(nn.Module):
         def __init__(self):

@@ -20,7 +20,7 @@ def tried(model, tensor=None, change=lambda groups: groups):
     inputs = ExampleInputs.of(images() if tensor is None else tensor, model)
     graph = follow(model, inputs)
     groups = change(list(graph.groups))
-    good, blocked = try_groups(model, groups, inputs, groups_at=graph.groups_at, operators=graph.operators)
+    good, blocked = try_groups(Reference(model, inputs), groups, groups_at=graph.groups_at)
     return {group.name: group for group in good}, {group.name: group.reason for group in blocked}
 
 
@@ -132,5 +132,5 @@ def test_models_that_people_have(name):
     model = seeded(lambda: models.get_model(name, weights=None, num_classes=7))
     inputs = ExampleInputs.of(images(n=1, side=32), model)
     groups, blocked = find_groups(model, inputs)
-    good, broken = try_groups(model, groups, inputs)
+    good, broken = try_groups(Reference(model, inputs), groups)
     assert len(blocked) == 1 and not broken and good == groups

@@ -32,6 +32,7 @@ class Call:
     pooled: list[Axis] = field(default_factory=list)
     reads: list[tuple[str, Axis]] = field(default_factory=list)  # (parameter, axis): its input channels
     makes: list[str] = field(default_factory=list)  # parameters that make channels
+    counted: list[tuple[Tensor, Axis, str]] = field(default_factory=list)  # (positions on an axis, the axis, reason)
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -66,6 +67,11 @@ class Call:
         """Keeps the axis whole, for this reason."""
         if axis is not None:
             axis.freeze(self.why(what))
+
+    def counts(self, positions: Tensor, axis: Axis | None) -> None:
+        """A result that holds positions on `axis`: whoever reads it freezes the axis."""
+        if axis is not None:
+            self.counted.append((positions, axis, self.why("its positions are counted")))
 
     def match(self, a: Axis | None, b: Axis | None) -> Axis | None:
         """The one axis that both are from now on; None if either is of fixed size."""
@@ -124,10 +130,9 @@ def _functional(operator: OpOverload) -> OpOverload:
 
 @rule(
     "aten.hardswish", "aten.hardsigmoid", "aten.hardtanh", "aten.leaky_relu", "aten.elu", "aten.silu", "aten.mish",
-    "aten.gelu", "aten.softplus", "aten._prelu_kernel", "aten.prelu", "aten.threshold", "aten.relu", "aten.relu6",
-    "aten.celu", "aten.selu", "aten.hardshrink", "aten.softshrink",
-    "aten.masked_fill", "aten.where", "aten.clamp", "aten.clip", "aten.nan_to_num", "aten.addcmul", "aten.addcdiv",
-    "aten.lerp", "aten.log_sigmoid_forward", "aten.floor_divide", "aten.fmod", "aten.remainder",
+    "aten.gelu", "aten.softplus", "aten._prelu_kernel", "aten.threshold", "aten.relu", "aten.celu", "aten.hardshrink",
+    "aten.softshrink", "aten.masked_fill", "aten.where", "aten.clamp", "aten.nan_to_num", "aten.addcmul",
+    "aten.addcdiv", "aten.lerp", "aten.log_sigmoid_forward", "aten.floor_divide", "aten.fmod", "aten.remainder",
 )  # fmt: skip
 def pointwise(call: Call) -> Sequence[Dims]:
     """Element by element, with broadcasting: axes of one place are one axis."""

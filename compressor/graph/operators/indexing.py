@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from compressor.graph.operators.call import Call, Dims, fixed, rule
 from compressor.graph.operators.products import convolve
@@ -22,6 +23,15 @@ def embedding(call: Call) -> Sequence[Dims]:
     return [[*[None] * call["indices"].dim(), channels]]
 
 
+@rule("aten._embedding_bag", "aten._embedding_bag_forward_only")
+def embedding_bag(call: Call) -> Sequence[Dims]:
+    """Sums or means of rows of a table."""
+    rows, channels = call.dims("weight")
+    call.freeze(rows, "its rows are a vocabulary")
+    call.makes.append(call.origin_of(call["weight"]))
+    return [[None, channels], *fixed(call, skip=1)]
+
+
 @rule("aten.index_select")
 def index_select(call: Call) -> Sequence[Dims]:
     """Some positions of one axis."""
@@ -30,30 +40,45 @@ def index_select(call: Call) -> Sequence[Dims]:
     return [[None if i == number else axis for i, axis in enumerate(dims)]]
 
 
-@rule("aten.index", "aten._unsafe_index", "aten.index.Tensor")
+@rule("aten.index", "aten._unsafe_index")
 def index(call: Call) -> Sequence[Dims]:
     """Advanced indexing: the indexed axes give way to those of the index."""
-    dims, indices = call.dims("self"), list(call["indices"])
+    return [_indexed(call)]
+
+
+@rule("aten.index_put", "aten._unsafe_index_put", "aten._index_put_impl")
+def index_put(call: Call) -> Sequence[Dims]:
+    """Other numbers at indexed places: what is not indexed is one with the axes of those numbers."""
+    target, values = _indexed(call), call["values"]
+    for place, axis in enumerate(reversed(call.dims("values")), 1):
+        if values.shape[-place] > 1 and axis is not target[-place]:
+            call.match(target[-place], axis)
+    return [list(call.dims("self"))]
+
+
+def _indexed(call: Call) -> Dims:
+    """The axes of what advanced indexing picks."""
+    dims = call.dims("self")
     indexed: list[int] = []
     kept: list[int] = []
-    number = 0
-    for each in indices:
-        n = each.dim() if each is not None and each.dtype in _MASKS else 1
+    number = n_new = 0
+    for each in call["indices"]:
+        is_mask = each is not None and each.dtype in _MASKS
+        n = each.dim() if is_mask else 1  # a mask takes as many axes as it has, and gives one
         (indexed if each is not None else kept).extend(range(number, number + n))
+        n_new = n_new if each is None else max(n_new, 1 if is_mask else each.dim())
         number += n
     kept += range(number, len(dims))
     for i in indexed:
         call.freeze(dims[i], BY_NUMBER)
-    result = call.results()[0]
-    n_new = result.dim() - len(kept)
     together = indexed == list(range(indexed[0], indexed[0] + len(indexed))) if indexed else True
     begin = indexed[0] if indexed and together else 0
     before = [dims[i] for i in kept if i < begin]
     after = [dims[i] for i in kept if i >= begin]
-    return [[*before, *[None] * n_new, *after]]
+    return [*before, *[None] * n_new, *after]
 
 
-@rule("aten.gather", "aten.take_along_dim")
+@rule("aten.gather")
 def gather(call: Call) -> Sequence[Dims]:
     """Positions of one axis; along the others, index and source go together."""
     dims, number = call.dims("self"), call.axis_number()
@@ -65,6 +90,37 @@ def gather(call: Call) -> Sequence[Dims]:
             call.freeze(axis, BY_NUMBER)
         found.append((call.match(axis, other) if axis is not other else axis) if same and axis is not None else None)
     return [found]
+
+
+@rule("aten.scatter", "aten.scatter_add", "aten.scatter_reduce")
+def scatter(call: Call) -> Sequence[Dims]:
+    """Numbers into positions of one axis; along the others, target, index and source go together."""
+    dims, number = call.dims("self"), call.axis_number()
+    call.freeze(dims[number], BY_NUMBER)
+    for name in ("index", "src"):
+        if not isinstance(call.arguments.get(name), Tensor):
+            continue
+        for i, other in enumerate(call.dims(name)):
+            if i == number or call[name].shape[i] < call["self"].shape[i]:
+                call.freeze(dims[i], BY_NUMBER)
+                call.freeze(other, BY_NUMBER)
+            elif other is not dims[i]:
+                call.match(dims[i], other)
+    return [list(dims)]
+
+
+@rule("aten.index_add", "aten.index_copy", "aten.index_fill")
+def into_positions(call: Call) -> Sequence[Dims]:
+    """Slices into positions of one axis; the others are those of the source."""
+    dims, number = call.dims("self"), call.axis_number()
+    call.freeze(dims[number], BY_NUMBER)
+    source = call.arguments.get("source")
+    for i, other in enumerate(call.dims("source") if source is not None and source.dim() else []):
+        if i == number:
+            call.freeze(other, BY_NUMBER)
+        elif other is not dims[i]:
+            call.match(dims[i], other)
+    return [list(dims)]
 
 
 @rule("torchvision.roi_align", "torchvision.roi_pool", "torchvision.ps_roi_align", "torchvision.ps_roi_pool")

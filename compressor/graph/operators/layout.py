@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compressor.graph.axis import Axis, concatenate, divide, merge, part
+from compressor.graph.axis import Axis, divide, merge
 from compressor.graph.operators.call import Call, Dims, broadcast, rule, unknown
 
 
 @rule(
-    "aten.alias", "aten.detach", "aten.clone", "aten.contiguous", "aten._to_copy", "aten.lift_fresh_copy",
-    "aten.lift_fresh", "aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.fill",
-    "aten.zero", "aten.native_dropout", "aten.dropout", "aten.bernoulli", "aten.resolve_conj", "aten.resolve_neg",
-    "aten.tril", "aten.triu", "aten.rand_like", "aten.randn_like",
+    "aten.alias", "aten.detach", "aten.clone", "aten._to_copy", "aten.lift_fresh_copy", "aten.lift_fresh",
+    "aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.fill", "aten.zero",
+    "aten.native_dropout", "aten.bernoulli", "aten.rand_like", "aten.randn_like",
 )  # fmt: skip
 def same(call: Call) -> Sequence[Dims]:
     """One tensor in, tensors of its shape out."""
     dims = call.dims_of(call.tensors()[0])
     return [list(dims) for _ in call.results()]
+
+
+@rule("aten.tril", "aten.triu")
+def triangle(call: Call) -> Sequence[Dims]:
+    """Which elements stay depends on the numbers of their row and column."""
+    dims = call.dims("self")
+    for axis in dims[-2:]:
+        call.freeze(axis, "its rows and columns are compared by number")
+    return [[*dims[:-2], None, None]]
 
 
 @rule("aten.as_strided_")
@@ -36,7 +44,7 @@ def copy(call: Call) -> Sequence[Dims]:
     return [call.dims("self")]
 
 
-@rule("aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten.unflatten", "aten.flatten")
+@rule("aten.view", "aten._unsafe_view", "aten._reshape_alias")
 def reshape(call: Call) -> Sequence[Dims]:
     """Row-major order says exactly which axes are joined and divided."""
     source, result = call["self"], call.results()[0]
@@ -82,6 +90,30 @@ def _block(call: Call, incoming: list[tuple[Axis | None, int]], sizes: list[int]
     return [None if axis.size == 1 or all(a.frozen == fixed for a in axis.atoms()) else axis for axis in found]
 
 
+@rule("aten.view.dtype")
+def reinterpret(call: Call) -> Sequence[Dims]:
+    """The same bytes as numbers of another kind; of one size, or the last axis changes."""
+    dims = call.dims("self")
+    if call["self"].shape == call.results()[0].shape:
+        return [list(dims)]
+    call.freeze(dims[-1], "its bytes are read as numbers of another size")
+    return [[*dims[:-1], None]]
+
+
+@rule("aten.view_as_real")
+def as_real(call: Call) -> Sequence[Dims]:
+    """A new last axis: the real and the imaginary part."""
+    return [[*call.dims("self"), None]]
+
+
+@rule("aten.view_as_complex")
+def as_complex(call: Call) -> Sequence[Dims]:
+    """The last axis holds real and imaginary parts, and goes."""
+    dims = call.dims("self")
+    call.freeze(dims[-1], "its positions are real and imaginary parts")
+    return [dims[:-1]]
+
+
 @rule("aten.permute")
 def permute(call: Call) -> Sequence[Dims]:
     """Axes in another order."""
@@ -89,7 +121,7 @@ def permute(call: Call) -> Sequence[Dims]:
     return [[dims[number] for number in call["dims"]]]
 
 
-@rule("aten.transpose", "aten.transpose_")
+@rule("aten.transpose")
 def transpose(call: Call) -> Sequence[Dims]:
     """Two axes change places."""
     dims = list(call.dims("self"))
@@ -116,17 +148,14 @@ def unsqueeze(call: Call) -> Sequence[Dims]:
 @rule("aten.squeeze")
 def squeeze(call: Call) -> Sequence[Dims]:
     """Axes of size 1 go."""
-    source = call["self"] if call.results()[0] is not call["self"] else None
+    dims, shape = call.dims("self"), call.shapes[0]
     named = call.arguments.get("dim")
-    dims = call.dims("self")
-    if source is None or not dims:  # in place: the shape is gone, and only axes of size 1 went
-        return [[axis for axis in dims if axis is not None and axis.size > 1]] if dims else [dims]
     numbers = range(len(dims)) if named is None else [named] if isinstance(named, int) else named
-    gone = {number % len(dims) for number in numbers if source.shape[number] == 1}
+    gone = {number % len(dims) for number in numbers if shape[number] == 1} if dims else set()
     return [[axis for i, axis in enumerate(dims) if i not in gone]]
 
 
-@rule("aten.expand", "aten.broadcast_to")
+@rule("aten.expand")
 def expand(call: Call) -> Sequence[Dims]:
     """A repeated single position has no channels of its own: it takes those of whatever it meets."""
     source, result = call["self"], call.results()[0]
@@ -167,228 +196,3 @@ def repeat(call: Call) -> Sequence[Dims]:
 def constant(call: Call) -> Sequence[Dims]:
     """The same number everywhere: it takes the channels of whatever it meets."""
     return [[_free(size) for size in call.results()[0].shape]]
-
-
-@rule("aten.cat", "aten.concat")
-def cat(call: Call) -> Sequence[Dims]:
-    """One after the other along one axis: a sum."""
-    tensors = [t for t in call["tensors"] if not (t.dim() == 1 and t.numel() == 0)]
-    if not tensors:
-        return [[None] * call.results()[0].dim()]
-    number = call.arguments.get("dim", 0) % tensors[0].dim()
-    joined = [(call.dims_of(t)[number], t.shape[number]) for t in tensors]
-    result = _matched(call, [call.dims_of(t) for t in tensors], [t.shape for t in tensors], skip=number)
-    if all(axis is None for axis, _ in joined):
-        result[number] = None
-    else:
-        fixed = call.why("it is of fixed size")
-        result[number] = concatenate([Axis(size, fixed) if axis is None else axis for axis, size in joined])
-    return [result]
-
-
-@rule("aten.stack")
-def stack(call: Call) -> Sequence[Dims]:
-    """Side by side along a new axis."""
-    tensors = call["tensors"]
-    result = _matched(call, [call.dims_of(t) for t in tensors], [t.shape for t in tensors])
-    result.insert(call.arguments.get("dim", 0) % (len(result) + 1), None)
-    return [result]
-
-
-def _matched(call: Call, all_dims: list[Dims], shapes: Sequence[Sequence[int]], skip: int = -1) -> Dims:
-    result = list(all_dims[0])
-    for dims in all_dims[1:]:
-        for i, axis in enumerate(dims):
-            if i != skip and shapes[0][i] > 1 and result[i] is not axis:
-                result[i] = call.match(result[i], axis)
-    return result
-
-
-@rule("aten.split", "aten.split.Tensor", "aten.unsafe_split", "aten.tensor_split", "aten.chunk")
-def split_evenly(call: Call) -> Sequence[Dims]:
-    """Pieces of one size: they lose the same channels, since one number says where each begins."""
-    number = call.axis_number()
-    dims, pieces = call.dims("self"), call.results()
-    axis, sizes = dims[number], [piece.shape[number] for piece in pieces]
-    if axis is None or len(pieces) == 1:
-        return [list(dims) for _ in pieces]
-    if len(set(sizes)) > 1:
-        call.freeze(axis, "it is split into unequal pieces by one number")
-        return [_with(dims, number, None) for _ in pieces]
-    outer, inner = divide(axis, [len(sizes), sizes[0]], call.why("it splits channels across an earlier division"))
-    outer.freeze(call.why("its pieces are read by number"))
-    return [_with(dims, number, inner) for _ in pieces]
-
-
-@rule("aten.split_with_sizes", "aten.unsafe_split_with_sizes")
-def split_with_sizes(call: Call) -> Sequence[Dims]:
-    """Pieces of named sizes: the axis is their sum."""
-    number, dims, begin = call.axis_number(), call.dims("self"), 0
-    found = []
-    for size in call["split_sizes"]:
-        found.append(_with(dims, number, _part(call, dims[number], begin, begin + size)))
-        begin += size
-    return found
-
-
-@rule("aten.slice")
-def cut_out(call: Call) -> Sequence[Dims]:
-    """Positions from a start to a stop: a part of the axis."""
-    number = call.arguments.get("dim", 0) % call["self"].dim()
-    dims, length = call.dims("self"), call["self"].shape[number]
-    start, stop, step = slice(call.arguments.get("start"), call.arguments.get("end")).indices(length)
-    step = call.arguments.get("step", 1)
-    if dims[number] is None or (start, stop, step) == (0, length, 1):
-        return [list(dims)]
-    if step != 1 or stop <= start:
-        call.freeze(dims[number], "every so many channels are read by number")
-        return [_with(dims, number, None)]
-    return [_with(dims, number, _part(call, dims[number], start, stop))]
-
-
-def _part(call: Call, axis: Axis | None, start: int, stop: int) -> Axis | None:
-    if axis is None or stop - start < 1:
-        return None
-    found = part(axis, start, stop, call.why("it splits channels across an earlier division"))
-    return None if found.size == 1 else found
-
-
-@rule("aten.select")
-def select(call: Call) -> Sequence[Dims]:
-    """One position; the axis goes."""
-    number, dims = call.axis_number(), call.dims("self")
-    call.freeze(dims[number], "its positions are read by number")
-    return [_without(dims, number)]
-
-
-@rule("aten.unbind")
-def unbind(call: Call) -> Sequence[Dims]:
-    """Every position by itself; the axis goes."""
-    number, dims = call.arguments.get("dim", 0) % call["self"].dim(), call.dims("self")
-    call.freeze(dims[number], "its positions are read by number")
-    return [_without(dims, number) for _ in call.results()]
-
-
-@rule("aten.glu")
-def glu(call: Call) -> Sequence[Dims]:
-    """The first half times the sigmoid of the second: both lose the same channels."""
-    number, dims = call.arguments.get("dim", -1) % call["self"].dim(), call.dims("self")
-    axis = dims[number]
-    if axis is None:
-        return [list(dims)]
-    halves, inner = divide(axis, [2, axis.size // 2], call.why("it splits channels across an earlier division"))
-    halves.freeze(call.why("its halves have different parts to play"))
-    return [_with(dims, number, inner)]
-
-
-@rule("aten.constant_pad_nd")
-def pad(call: Call) -> Sequence[Dims]:
-    """Zeros before and after: those positions are nobody's channels and stay."""
-    dims, amounts = list(call.dims("self")), call["pad"]
-    for i in range(len(amounts) // 2):
-        before, after, number = amounts[2 * i], amounts[2 * i + 1], len(dims) - 1 - i
-        axis = dims[number]
-        if axis is None or not (before or after):
-            continue
-        if before < 0 or after < 0:
-            call.freeze(axis, "it is cropped by number")
-            dims[number] = None
-            continue
-        fixed = call.why("it is padding")
-        dims[number] = concatenate([Axis(before, fixed), axis, Axis(after, fixed)])
-    return [dims]
-
-
-@rule("aten.roll", "aten.flip")
-def roll(call: Call) -> Sequence[Dims]:
-    """Positions move around."""
-    dims = call.dims("self")
-    for number in call["dims"]:
-        call.freeze(dims[number], "its positions are shifted by number")
-    return [list(dims)]
-
-
-@rule("aten.pixel_shuffle")
-def pixel_shuffle(call: Call) -> Sequence[Dims]:
-    """(..., C * r * r, H, W) -> (..., C, H * r, W * r)"""
-    *lead, axis, height, width = call.dims("self")
-    r = call["upscale_factor"]
-    if axis is not None:
-        axis, rows, columns = divide(axis, [axis.size // (r * r), r, r], call.why("it crosses an earlier division"))
-        rows.freeze(call.why("it becomes pixels"))
-        columns.freeze(call.why("it becomes pixels"))
-    return [[*lead, axis, *_pixels(call, height, width)]]
-
-
-@rule("aten.pixel_unshuffle")
-def pixel_unshuffle(call: Call) -> Sequence[Dims]:
-    """(..., C, H * r, W * r) -> (..., C * r * r, H, W)"""
-    *lead, axis, height, width = call.dims("self")
-    r = call["downscale_factor"]
-    if axis is not None:
-        axis = merge([axis, Axis(r * r, call.why("it is made of pixels"))])
-    return [[*lead, axis, *_pixels(call, height, width)]]
-
-
-@rule("aten.channel_shuffle", "aten.native_channel_shuffle")
-def channel_shuffle(call: Call) -> Sequence[Dims]:
-    """(B, groups * channels, ...) -> (B, channels * groups, ...)"""
-    dims = list(call.dims("self"))
-    axis, groups = dims[1], call["groups"]
-    if axis is not None:
-        outer, inner = divide(axis, [groups, axis.size // groups], call.why("it crosses an earlier division"))
-        outer.freeze(call.why("its groups are counted"))
-        dims[1] = merge([inner, outer])
-    return [dims]
-
-
-@rule("aten.im2col")
-def im2col(call: Call) -> Sequence[Dims]:
-    """(B, C, H, W) -> (B, C * kh * kw, L)"""
-    *lead, axis, height, width = call.dims("self")
-    _pixels(call, height, width)
-    kernel = call["kernel_size"][0] * call["kernel_size"][1]
-    return [[*lead, None if axis is None else merge([axis, Axis(kernel, call.why("it is made of pixels"))]), None]]
-
-
-@rule("aten.col2im")
-def col2im(call: Call) -> Sequence[Dims]:
-    """(B, C * kh * kw, L) -> (B, C, H, W)"""
-    *lead, axis, _ = call.dims("self")
-    kernel = call["kernel_size"][0] * call["kernel_size"][1]
-    if axis is not None:
-        axis, pixels = divide(axis, [axis.size // kernel, kernel], call.why("it crosses an earlier division"))
-        pixels.freeze(call.why("it becomes pixels"))
-    return [[*lead, axis, None, None]]
-
-
-@rule("aten.unfold")
-def unfold(call: Call) -> Sequence[Dims]:
-    """Sliding windows along one axis, on a new last axis."""
-    number, dims = call.axis_number("dimension"), list(call.dims("self"))
-    call.freeze(dims[number], "it is read in sliding windows")
-    return [[*_with(dims, number, None), None]]
-
-
-@rule("aten.diagonal")
-def diagonal(call: Call) -> Sequence[Dims]:
-    """Positions that are the same on two axes."""
-    dims = call.dims("self")
-    numbers = {call.arguments.get("dim1", 0) % len(dims), call.arguments.get("dim2", 1) % len(dims)}
-    for number in numbers:
-        call.freeze(dims[number], "its diagonal is read")
-    return [[*(axis for i, axis in enumerate(dims) if i not in numbers), None]]
-
-
-def _pixels(call: Call, *axes: Axis | None) -> Dims:
-    for axis in axes:
-        call.freeze(axis, "it is used as rows or columns of an image")
-    return [None] * len(axes)
-
-
-def _with(dims: Dims, number: int, axis: Axis | None) -> Dims:
-    return [axis if i == number else other for i, other in enumerate(dims)]
-
-
-def _without(dims: Dims, number: int) -> Dims:
-    return [axis for i, axis in enumerate(dims) if i != number]

@@ -81,9 +81,12 @@ def product(call: Call) -> Sequence[Dims]:
 
 @rule("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")
 def add_product(call: Call) -> Sequence[Dims]:
-    """A product, and what is added to it by broadcasting."""
+    """A product, and what is added to it by broadcasting; `addbmm` sums over the batch."""
     names = [name for name in ("mat1", "mat2", "batch1", "batch2", "mat", "vec") if name in call.arguments]
     result = _multiply(call, call[names[0]], call[names[1]])
+    if len(result) > call.results()[0].dim():
+        summed, *result = result
+        call.pooled += [summed] if summed is not None else []
     for place, axis in enumerate(reversed(call.dims("self")), 1):
         if call["self"].shape[-place] > 1:
             result[-place] = call.match(result[-place], axis)
@@ -110,8 +113,7 @@ def _makes(call: Call, weight: Tensor) -> None:
 @rule(
     "aten._scaled_dot_product_flash_attention_for_cpu", "aten._scaled_dot_product_flash_attention",
     "aten._scaled_dot_product_efficient_attention", "aten._scaled_dot_product_cudnn_attention",
-    "aten._scaled_dot_product_fused_attention_overrideable", "aten.scaled_dot_product_attention",
-    "aten._scaled_dot_product_attention_math_for_mps",
+    "aten._scaled_dot_product_fused_attention_overrideable", "aten._scaled_dot_product_attention_math_for_mps",
 )  # fmt: skip
 def attention(call: Call) -> Sequence[Dims]:
     """query (B, heads, L, E), key (B, heads, S, E), value (B, heads, S, E_v) -> (B, heads, L, E_v), and statistics."""
@@ -127,13 +129,14 @@ def attention(call: Call) -> Sequence[Dims]:
     for i in range(q.dim() - 2):
         axis = q_dims[i]
         for other, dims in ((k, k_dims), (v, v_dims)):
-            if q.shape[i] == other.shape[i]:
-                axis = call.match(axis, dims[i]) if axis is not dims[i] else axis
-            else:
-                call.freeze(axis, "it is shared by several heads")
-                call.freeze(dims[i], "it is shared by several heads")
+            if other.shape[i] == 1:  # all heads of queries read the same
+                continue
+            # Grouped queries: every head of keys and values is read by as many heads of queries, one after the other.
+            read = _divided(call, axis, other.shape[i], q.shape[i])[0] if q.shape[i] > other.shape[i] else axis
+            if read is not dims[i]:
+                call.match(read, dims[i])
         if mask is not None and mask.dim() == q.dim() and mask.shape[i] > 1:
-            axis = call.match(axis, call.dims_of(mask)[i])
+            call.match(axis, call.dims_of(mask)[i])
         lead.append(axis)
     out = [*lead, q_dims[-2], v_dims[-1]]
     return [out, *fixed(call, skip=1)]

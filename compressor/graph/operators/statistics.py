@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from compressor.graph.axis import divide
 from compressor.graph.operators.call import Call, Dims, fixed, pointwise, rule
 
@@ -28,17 +30,32 @@ def reduce(call: Call) -> Sequence[Dims]:
         found = [None if i in numbers else axis for i, axis in enumerate(dims)]
     else:
         found = [axis for i, axis in enumerate(dims) if i not in numbers]
+    for positions in call.results()[1:]:
+        if positions.dtype == torch.int64:  # where the largest is
+            for i in numbers:
+                call.counts(positions, dims[i])
     return [list(found) for _ in call.results()]
 
 
-@rule("aten._softmax", "aten._log_softmax", "aten.softmax", "aten.log_softmax", "aten.cumsum", "aten.cumprod",
-      "aten.logcumsumexp", "aten._safe_softmax")  # fmt: skip
+@rule(
+    "aten._softmax", "aten._log_softmax", "aten._safe_softmax", "aten.cumsum", "aten.cumprod", "aten.logcumsumexp",
+)  # fmt: skip
 def along(call: Call) -> Sequence[Dims]:
     """Each position depends on all others of the axis."""
     dims = call.dims("self")
     if dims:
         call.freeze(dims[call.axis_number()], "each of its channels depends on all others")
     return [list(dims)]
+
+
+@rule("aten._fft_c2c", "aten._fft_r2c", "aten._fft_c2r")
+def transform(call: Call) -> Sequence[Dims]:
+    """Frequencies along the named axes, which may have another number of positions."""
+    dims = list(call.dims("self"))
+    for number in call["dim"]:
+        call.freeze(dims[number], "its positions become frequencies")
+        dims[number] = None
+    return [dims]
 
 
 @rule("aten.argmax", "aten.argmin")
@@ -57,7 +74,7 @@ def position_of(call: Call) -> Sequence[Dims]:
     return [[axis for i, axis in enumerate(dims) if i != number]]
 
 
-@rule("aten.topk", "aten.sort", "aten.kthvalue", "aten.argsort")
+@rule("aten.topk", "aten.sort", "aten.kthvalue")
 def order(call: Call) -> Sequence[Dims]:
     """Positions by size."""
     dims = list(call.dims("self"))
@@ -72,7 +89,6 @@ def order(call: Call) -> Sequence[Dims]:
 @rule(
     "aten.native_batch_norm", "aten._native_batch_norm_legit_no_training", "aten._native_batch_norm_legit",
     "aten._batch_norm_no_update", "aten._batch_norm_with_update", "aten.cudnn_batch_norm", "aten.miopen_batch_norm",
-    "aten.batch_norm",
 )  # fmt: skip
 def batch_norm(call: Call) -> Sequence[Dims]:
     """Axis 1 channel by channel; where statistics are taken from the batch itself, over all other axes."""
@@ -85,7 +101,7 @@ def batch_norm(call: Call) -> Sequence[Dims]:
     return [x, *fixed(call, skip=1)]
 
 
-@rule("aten.native_layer_norm", "aten.rms_norm", "aten._fused_rms_norm", "aten.layer_norm")
+@rule("aten.native_layer_norm", "aten._fused_rms_norm")
 def layer_norm(call: Call) -> Sequence[Dims]:
     """The last axes together, each with its own scale and shift."""
     dims = list(call.dims("input"))
@@ -98,7 +114,7 @@ def layer_norm(call: Call) -> Sequence[Dims]:
     return [dims, *fixed(call, skip=1)]
 
 
-@rule("aten.native_group_norm", "aten.group_norm")
+@rule("aten.native_group_norm")
 def group_norm(call: Call) -> Sequence[Dims]:
     """(B, groups * channels, ...): whole groups may go, and channels inside all of them alike."""
     x = list(call.dims("input"))
@@ -106,7 +122,7 @@ def group_norm(call: Call) -> Sequence[Dims]:
         if call.arguments.get(name) is not None:
             x[1] = call.match(x[1], call.dims(name)[0])
     if x[1] is not None:
-        groups: int = call["group"] if "group" in call.arguments else call["num_groups"]
+        groups: int = call["group"]
         _, inner = divide(x[1], [groups, x[1].size // groups], call.why("it crosses an earlier division"))
         call.pooled.append(inner)
     for axis in x[2:]:
@@ -114,7 +130,7 @@ def group_norm(call: Call) -> Sequence[Dims]:
     return [x, *fixed(call, skip=1)]
 
 
-@rule("aten._weight_norm_interface", "aten._weight_norm")
+@rule("aten._weight_norm_interface")
 def weight_norm(call: Call) -> Sequence[Dims]:
     """g * v / |v|, the length taken over all axes but `dim`."""
     v, g = list(call.dims("v")), call.dims("g")
@@ -125,15 +141,14 @@ def weight_norm(call: Call) -> Sequence[Dims]:
 
 
 @rule(
-    "aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices", "aten.avg_pool1d", "aten.avg_pool2d",
-    "aten.avg_pool3d", "aten._adaptive_avg_pool2d", "aten._adaptive_avg_pool3d", "aten.adaptive_max_pool2d",
-    "aten.adaptive_max_pool3d", "aten.adaptive_avg_pool2d", "aten.adaptive_avg_pool1d", "aten.max_pool2d",
-    "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", "aten._upsample_nearest_exact2d",
-    "aten._upsample_nearest_exact1d", "aten._upsample_nearest_exact3d", "aten.upsample_linear1d",
+    "aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices", "aten.mkldnn_max_pool2d",
+    "aten.fractional_max_pool2d", "aten.avg_pool2d", "aten.avg_pool3d", "aten._adaptive_avg_pool2d",
+    "aten._adaptive_avg_pool3d", "aten.adaptive_max_pool2d", "aten.adaptive_max_pool3d", "aten.upsample_nearest1d",
+    "aten.upsample_nearest2d", "aten.upsample_nearest3d", "aten._upsample_nearest_exact1d",
+    "aten._upsample_nearest_exact2d", "aten._upsample_nearest_exact3d", "aten.upsample_linear1d",
     "aten.upsample_bilinear2d", "aten._upsample_bilinear2d_aa", "aten.upsample_bicubic2d",
     "aten._upsample_bicubic2d_aa", "aten.upsample_trilinear3d", "aten.reflection_pad1d", "aten.reflection_pad2d",
     "aten.reflection_pad3d", "aten.replication_pad1d", "aten.replication_pad2d", "aten.replication_pad3d",
-    "aten.mkldnn_max_pool2d", "aten.fractional_max_pool2d",
 )  # fmt: skip
 def resize(call: Call) -> Sequence[Dims]:
     """Pools, resizing and padding of images: the last axes are rows and columns."""
@@ -144,7 +159,7 @@ def resize(call: Call) -> Sequence[Dims]:
     return [[*dims[:-n], *[None] * n] for _ in call.results()]
 
 
-@rule("aten.grid_sampler_2d", "aten.grid_sampler_3d", "aten.grid_sampler")
+@rule("aten.grid_sampler_2d", "aten.grid_sampler_3d")
 def sample(call: Call) -> Sequence[Dims]:
     """input (B, C, H, W), grid (B, h, w, 2) -> (B, C, h, w)"""
     dims = call.dims("input")

@@ -1,0 +1,1 @@
+"""Model files without a Python class: torch.export programs, TorchScript archives and ONNX files become modules."""

@@ -1,0 +1,1 @@
+"""ATen operators, as torch.export programs and TorchScript graphs hold them."""
