@@ -125,4 +125,5 @@ def _smaller(after: int | tuple[int, ...], before: int | tuple[int, ...]) -> boo
         return 0 < after <= before
     if isinstance(after, int) or isinstance(before, int) or len(after) != len(before):
         return False
-    return all(0 < a <= b for a, b in zip(after, before, strict=True))
+    # An entry that stays may be anything: -1 in a reshape is what is left over.
+    return all(a == b or 0 < a <= b for a, b in zip(after, before, strict=True))

@@ -99,7 +99,7 @@ class TestDamage:
 
     def test_an_attribute_that_is_no_size(self, copied, plan):
         plan["attributes"][0].update(attribute="training", before=0, after=0)
-        self.refused(copied, plan, WeightsMismatch, "no smaller size of a layer")
+        self.refused(copied, plan, WeightsMismatch, "no smaller size")
 
     def test_a_layer_that_is_not_there(self, copied, plan):
         plan["attributes"][0]["layer"] = "99"
