@@ -60,7 +60,8 @@ def build_script(
     for index, (value, name) in enumerate(zip(inputs[1:], names, strict=False)):
         writer.env[value.debugName()] = build.input(name, [run[index] for run in runs])
     rest = slice(1 + len(names), None)  # arguments with defaults keep them
-    for value, argument in zip(inputs[rest], module.forward.schema.arguments[rest], strict=True):
+    forward: Any = module.forward
+    for value, argument in zip(inputs[rest], forward.schema.arguments[rest], strict=True):
         writer.env[value.debugName()] = argument.default_value
     writer.run(graph, free=True)
     results = [writer.env[value.debugName()] for value in graph.outputs()]
