@@ -44,6 +44,15 @@ ONCE_WRONG = {
         around((ToTokens, {}), (tokens.GroupedQueries, QUERIES), n=6),
         {"0": 6, "2.wq:1": 2, "2.wq:2": 2, "2.wq:3": 3, "3.hidden": 6},  # heads, half a head's size, queries a head
     ),
+    "a size that is also the length of a table of positions": (
+        around(
+            (images.Resize, {"how": "mean"}),
+            (ToTokens, {}),
+            (tokens.Attention, {"n": 6, "heads": 2, "dim": 4, "length": 4, "biased": True}),
+            n=6,
+        ),
+        {"0": 6, "3.q:1": 2, "3.q:2": 4, "4.hidden": 6},
+    ),
     "a head size that is the width divided by the heads": (
         around((ToTokens, {}), (tokens.Divided, {"n": 6, "heads": 2}), n=6),
         {"0": 3, "3.hidden": 6},

@@ -68,6 +68,11 @@ class Call:
         if axis is not None:
             axis.freeze(self.why(what))
 
+    def freeze_all(self, tensor: Tensor, what: str) -> None:
+        """Keeps every axis of a tensor whole, for this reason."""
+        for axis in self.dims_of(tensor):
+            self.freeze(axis, what)
+
     def counts(self, positions: Tensor, axis: Axis | None) -> None:
         """A result that holds positions on `axis`: whoever reads it freezes the axis."""
         if axis is not None:
@@ -155,8 +160,7 @@ def broadcast(call: Call, tensors: Sequence[Tensor], n_dims: int) -> Dims:
 def unknown(call: Call) -> Sequence[Dims]:
     """No rule: whatever it touches keeps its size."""
     for tensor in call.tensors():
-        for axis in call.dims_of(tensor):
-            call.freeze(axis, "the graph has no rule for an operator that it goes through")
+        call.freeze_all(tensor, "the graph has no rule for an operator that it goes through")
     return fixed(call)
 
 

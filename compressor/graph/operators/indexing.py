@@ -11,6 +11,7 @@ from compressor.graph.operators.call import Call, Dims, fixed, rule
 from compressor.graph.operators.products import convolve
 
 BY_NUMBER = "its positions are read by number"
+INDEX = "it holds the numbers of positions"
 _MASKS = (torch.bool, torch.uint8)
 
 
@@ -19,6 +20,7 @@ def embedding(call: Call) -> Sequence[Dims]:
     """Rows of a table: its other axis makes the channels."""
     rows, channels = call.dims("weight")
     call.freeze(rows, "its rows are a vocabulary")
+    call.freeze_all(call["indices"], INDEX)
     call.makes.append(call.origin_of(call["weight"]))
     return [[*[None] * call["indices"].dim(), channels]]
 
@@ -28,6 +30,8 @@ def embedding_bag(call: Call) -> Sequence[Dims]:
     """Sums or means of rows of a table."""
     rows, channels = call.dims("weight")
     call.freeze(rows, "its rows are a vocabulary")
+    for name in ("indices", "offsets"):
+        call.freeze_all(call[name], INDEX)
     call.makes.append(call.origin_of(call["weight"]))
     return [[None, channels], *fixed(call, skip=1)]
 
@@ -37,6 +41,7 @@ def index_select(call: Call) -> Sequence[Dims]:
     """Some positions of one axis."""
     dims, number = call.dims("self"), call.axis_number()
     call.freeze(dims[number], BY_NUMBER)
+    call.freeze_all(call["index"], INDEX)
     return [[None if i == number else axis for i, axis in enumerate(dims)]]
 
 
@@ -66,7 +71,9 @@ def _indexed(call: Call) -> Dims:
         is_mask = each is not None and each.dtype in _MASKS
         n = each.dim() if is_mask else 1  # a mask takes as many axes as it has, and gives one
         (indexed if each is not None else kept).extend(range(number, number + n))
-        n_new = n_new if each is None else max(n_new, 1 if is_mask else each.dim())
+        if each is not None:
+            n_new = max(n_new, 1 if is_mask else each.dim())
+            call.freeze_all(each, INDEX)
         number += n
     kept += range(number, len(dims))
     for i in indexed:
@@ -85,10 +92,12 @@ def gather(call: Call) -> Sequence[Dims]:
     call.freeze(dims[number], BY_NUMBER)
     found: Dims = []
     for i, (axis, other) in enumerate(zip(dims, call.dims("index"), strict=True)):
-        same = i != number and call["self"].shape[i] == call["index"].shape[i]
-        if i != number and not same:
-            call.freeze(axis, BY_NUMBER)
-        found.append((call.match(axis, other) if axis is not other else axis) if same and axis is not None else None)
+        if i != number and call["self"].shape[i] == call["index"].shape[i]:
+            found.append(call.match(axis, other) if axis is not other else axis)
+            continue
+        call.freeze(axis, BY_NUMBER)
+        call.freeze(other, INDEX)
+        found.append(None)
     return [found]
 
 
@@ -114,6 +123,7 @@ def into_positions(call: Call) -> Sequence[Dims]:
     """Slices into positions of one axis; the others are those of the source."""
     dims, number = call.dims("self"), call.axis_number()
     call.freeze(dims[number], BY_NUMBER)
+    call.freeze_all(call["index"], INDEX)
     source = call.arguments.get("source")
     for i, other in enumerate(call.dims("source") if source is not None and source.dim() else []):
         if i == number:
@@ -127,6 +137,8 @@ def into_positions(call: Call) -> Sequence[Dims]:
 def regions(call: Call) -> Sequence[Dims]:
     """(B, C, H, W) and K boxes -> (K, C, h, w)"""
     dims = call.dims("input")
+    for axis in [*dims[2:], *call.dims("rois")]:
+        call.freeze(axis, "it is used as rows or columns of an image")
     if call.operator._opname.startswith("ps_"):
         call.freeze(dims[1], "its channels are positions of a region")
         return fixed(call)

@@ -125,6 +125,8 @@ def attention(call: Call) -> Sequence[Dims]:
     call.match(k_dims[-2], v_dims[-2])
     call.freeze(k_dims[-2], "it is summed over by a softmax")
     mask = call.arguments.get("attn_bias", call.arguments.get("attn_mask"))
+    for axis in call.dims_of(mask)[-2:] if mask is not None else ():
+        call.freeze(axis, "it is summed over by a softmax")
     lead = []
     for i in range(q.dim() - 2):
         axis = q_dims[i]

@@ -61,6 +61,26 @@ def test_a_vocabulary_stays():
     assert reasons(model, "bags.weight")[0].startswith("its rows are a vocabulary (aten._embedding_bag")
 
 
+INDEXED = [
+    ("index", lambda m, x: x[:, m.places]),
+    ("index_select", lambda m, x: x.index_select(1, m.places)),
+    ("gather", lambda m, x: x.gather(1, m.places[None, :, None].expand(2, -1, 8))),
+    ("embedding", lambda m, x: x[:, :3] + m.table(m.places)),
+    ("_embedding_bag", lambda m, x: x + m.bags(m.places, PLACES[:1])),
+    ("index_add", lambda m, x: x.index_add(1, m.places, x[:, :3])),
+    ("scatter", lambda m, x: x.scatter(1, m.places[None, :, None].expand(2, -1, 8), 2.0)),
+]
+
+
+@pytest.mark.parametrize(("operator", "between"), INDEXED, ids=named(INDEXED))
+def test_a_buffer_of_positions_stays_whole(operator, between):
+    tables = {"table": lambda: nn.Embedding(9, 8), "bags": lambda: nn.EmbeddingBag(9, 8)}
+    used = {name: tables[name] for name in tables if name in between.__code__.co_names}
+    model = make(Tokens, between, places=lambda: nn.Buffer(PLACES.clone()), **used)
+    (reason,) = reasons(model, "places")
+    assert reason.endswith(f"(aten.{operator} at {reason.rpartition(' at ')[2]}") and "test_indexing.py" in reason
+
+
 BY_NUMBER = "its positions are read by number"
 FROZEN = [
     ("index_select", lambda m, x: x.index_select(2, PLACES), 3, BY_NUMBER),
