@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import compressor
+from compressor.core.copies import own_tensors
 from compressor.core.options import options_from
 from compressor.core.progress import SilentProgress
 from compressor.graph.cost import evaluating, measure_cost
@@ -22,7 +23,7 @@ from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record, Source
 from compressor.runs.result import CompressedModel
 from compressor.surgery.check import compare_cut_with_masking
-from compressor.surgery.cut import cut_copy, own_tensors
+from compressor.surgery.cut import cut_copy
 from exporters.errors import UnsupportedOperator
 from exporters.export import export
 from exporters.signature import ExampleInputs, flatten_outputs

@@ -106,13 +106,30 @@ class WeightCost:
 
 
 @dataclass(frozen=True)
+class SharedPositions:
+    """Positions of an axis that stay only if they stay in every one of these groups."""
+
+    groups: tuple[str, ...]
+    share: float  # of the axis's positions
+
+
+@dataclass(frozen=True)
+class ProductCost:
+    """A product of activations (queries by keys, a kernel computed from the input): it shrinks with each axis."""
+
+    macs: float
+    axes: tuple[tuple[SharedPositions, ...], ...]  # those that groups lie on
+
+
+@dataclass(frozen=True)
 class ModelCost:
     """Multiply-accumulates per one input, and parameters; both counts, never called a speed-up."""
 
     macs: int
     params: int
     weights: tuple[WeightCost, ...]  # every parameter, those without MACs too
-    fixed_macs: int  # MACs that no weight is part of (attention's products)
+    fixed_macs: int  # MACs that no weight is part of and no group changes
+    products: tuple[ProductCost, ...] = ()  # MACs that no weight is part of and that groups change
 
 
 @dataclass(frozen=True)

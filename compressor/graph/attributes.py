@@ -2,7 +2,8 @@
 
 An operator that is told sizes (view, expand, split, ...) got them from somewhere. Where a module that was running has
 an integer attribute of the value of an axis that may shrink, the attribute counts that axis. A guess by value can be
-wrong where two axes are of one size; so every cut is tried on a copy before anybody relies on it.
+wrong where two axes are of one size; so every cut is tried on a copy before anybody relies on it. A tuple that is an
+operator's shape as it stands, or a split's pieces, is no guess: its entries count axes by their position.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from compressor.graph.axis import Axis
+from compressor.graph.axis import Axis, part
 from compressor.graph.tracing import Step, Trace
 
 # Operators that are told sizes.
@@ -21,6 +22,16 @@ _SIZED = frozenset(
         "view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "repeat", "split", "split_with_sizes", "slice",
         "zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_empty", "new_full",
         "constant_pad_nd",
+    )
+)  # fmt: skip
+
+
+# Those that are told the shape of what they return.
+_SHAPED = frozenset(
+    f"aten.{name}"
+    for name in (
+        "view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "zeros", "ones", "full", "empty", "new_zeros",
+        "new_ones", "new_empty", "new_full",
     )
 )  # fmt: skip
 
@@ -47,10 +58,36 @@ def axes_of_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tupl
             if axis.size in values and any(not atom.frozen for atom in axis.atoms()):
                 key = tuple(atom.number for atom in axis.atoms())
                 target.setdefault(axis.size, {}).setdefault(key, axis)
+    by_position = dict(_tuples_by_position(module, layer, traced))
     for name, entry, value in numbers:
         candidates = own.get(value) or inner.get(value) or {}
-        if candidates:
+        if name in by_position:
+            counted = by_position[name][entry or 0]
+            if counted is not None:
+                yield name, entry, [counted]
+        elif candidates:
             yield name, entry, list(candidates.values())
+
+
+def _tuples_by_position(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, list[Axis | None]]]:
+    """(attribute, the axis that each of its entries counts) for tuples that are one operator's sizes as they stand."""
+    for step in traced.steps_of.get(layer, ()):
+        told = _told(step) if step.modules and step.modules[-1] == layer else None
+        if told is None:
+            continue
+        for name, value in vars(module).items():
+            if not isinstance(value, (tuple, list)) or not len(value) == len(told[0]) > 1:
+                continue
+            if all(entry in (-1, size) for entry, size in zip(value, told[0], strict=True)):
+                yield name, told[1]
+
+
+def _told(step: Step) -> tuple[tuple[int, ...], list[Axis | None]] | None:
+    """The sizes that one operator was told, and the axes of these sizes: a shape, or the pieces of a split."""
+    if step.name == "aten.split_with_sizes":
+        number = step.dim % len(step.shapes[0])
+        return tuple(shape[number] for shape in step.shapes), [dims[number] for dims in step.outputs]
+    return (step.shapes[0], step.outputs[0]) if step.name in _SHAPED else None
 
 
 def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
@@ -59,10 +96,14 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
             continue
         if isinstance(value, int) and value > 1:
             yield name, None, value
-        elif isinstance(value, tuple) and value and all(type(each) is int for each in value):
+        elif isinstance(value, (tuple, list)) and value and all(type(each) is int for each in value):
             yield from ((name, i, each) for i, each in enumerate(value) if each > 1)
 
 
 def _sized_axes(step: Step) -> Iterator[Axis]:
+    if step.name == "aten.slice":  # a start counts the positions before it, and so does a stop
+        whole = step.inputs[0][step.dim % len(step.inputs[0])]
+        if whole is not None:
+            yield from (part(whole, 0, number, "") for number in step.sizes if 0 < number < whole.size)
     for dims in (*step.outputs, *step.inputs):
         yield from (axis for axis in dims if axis is not None)

@@ -6,15 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from compressor.core.groups import ChannelGroup, ModelCost, Role, WeightCost
+from compressor.core.groups import ChannelGroup, ModelCost, ProductCost, Role, SharedPositions, WeightCost
 from compressor.graph.origins import Origins
 from exporters.signature import ExampleInputs
 
@@ -23,7 +25,7 @@ def measure_cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
     """Runs the model once and counts multiply-accumulates per one input of the batch, and parameters.
 
     Each product is attributed to the weight that is part of it, whoever calls it (a layer, a functional call); products
-    of activations (attention) are `fixed_macs`.
+    of activations (attention) are `fixed_macs` until `with_products` says which groups they shrink with.
     """
     counter = _MacCounter(model)
     with evaluating(model), torch.random.fork_rng(devices=[]), counter:
@@ -39,6 +41,24 @@ def measure_cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
     return ModelCost(round(in_weights) + fixed, sum(p.numel() for p in model.parameters()), weights, fixed)
 
 
+def with_products(cost: ModelCost, products: Sequence[ProductCost]) -> ModelCost:
+    """The same cost, with those products of activations that groups change apart from what is fixed."""
+    fixed = cost.fixed_macs - sum(product.macs for product in products)
+    return replace(cost, fixed_macs=max(0, round(fixed)), products=tuple(products))
+
+
+def product_of(func: Any, args: Any, kwargs: Any, result: Any, origins: Origins) -> tuple[int, str] | None:
+    """(multiply-accumulates, the parameter that takes part or "") of an executed operator; None if it has none."""
+    count = flop_registry.get(func._overloadpacket)
+    if count is None:
+        return None
+    # The weight is the largest operand that comes from parameters; a bias comes from them too.
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    weights = [tensor for tensor in tensors if tensor.dim() > 1 and origins.of(tensor)]
+    name = origins.of(max(weights, key=lambda tensor: tensor.numel())) if weights else ""
+    return count(*args, **kwargs, out_val=result) // 2, name
+
+
 class _MacCounter(TorchDispatchMode):
     """Adds up the multiply-accumulates of every product, by the parameter that takes part ("" for none)."""
 
@@ -50,12 +70,9 @@ class _MacCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            # The weight is the largest operand that comes from parameters; a bias comes from them too.
-            weights = [t for t in tensors if t.dim() > 1 and self._origins.of(t)]
-            name = self._origins.of(max(weights, key=lambda t: t.numel())) if weights else ""
-            self.macs[name] += count(*args, **(kwargs or {}), out_val=result) // 2
+        product = product_of(func, args, kwargs or {}, result, self._origins)
+        if product is not None:
+            self.macs[product[1]] += product[0]
         self._origins.follow(tensors, [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)])
         return result
 
@@ -94,9 +111,13 @@ def group_macs(groups: Sequence[ChannelGroup], cost: ModelCost) -> dict[str, int
 
 
 def prunable_share(groups: Sequence[ChannelGroup], cost: ModelCost) -> float:
-    """Share of all MACs in weights that lose something when the groups do."""
+    """Share of all MACs in weights and products that lose something when the groups do."""
     touched = {axis.tensor for group in groups for member in group.members for axis in member.axes}
     macs = sum(w.macs_per_element * _numel(w.shape) for w in cost.weights if w.tensor in touched)
+    names = {group.name for group in groups}
+    for product in cost.products:
+        if any(not names.isdisjoint(shared.groups) for axis in product.axes for shared in axis):
+            macs += product.macs
     return macs / cost.macs if cost.macs else 0.0
 
 
@@ -116,7 +137,7 @@ class CostModel:
                 for axis in member.axes:
                     axes.setdefault((axis.tensor, axis.axis), []).append((group.name, axis.position))
         for key, owners in axes.items():
-            self._owned[key] = _owners(owners)
+            self._owned[key] = owners_of(owners)
 
     def predict(self, n_keep: Mapping[str, int]) -> tuple[float, float]:
         """(MACs, parameters) when group `name` keeps `n_keep[name]` channels; groups not named stay whole."""
@@ -131,18 +152,32 @@ class CostModel:
                 numel *= left
             macs += weight.macs_per_element * numel
             params += numel
+        for product in self.cost.products:
+            macs += product.macs * math.prod(_left(shared, kept) for shared in product.axes)
         return macs, params
 
 
-def _owners(owners: Sequence[tuple[str, tuple[int, ...]]]) -> Counter[frozenset[str]]:
+def _left(axis: Sequence[SharedPositions], kept: Mapping[str, float]) -> float:
+    return 1 - sum(each.share * (1 - math.prod(kept.get(name, 1.0) for name in each.groups)) for each in axis)
+
+
+def owners_of(owners: Sequence[tuple[str, tuple[int, ...]]]) -> Counter[frozenset[str]]:
     """How many positions of one axis belong to each set of groups."""
     if len(owners) == 1:
         return Counter({frozenset({owners[0][0]}): len(owners[0][1])})
-    names_at: dict[int, frozenset[str]] = {}
+    n = 1 + max(max(positions) for _, positions in owners)
+    label = np.zeros(n, np.int64)  # per position, the number of its set
+    sets: list[frozenset[str]] = [frozenset()]
     for name, positions in owners:
-        for position in positions:
-            names_at[position] = names_at.get(position, frozenset()) | {name}
-    return Counter(names_at.values())
+        member = np.zeros(n, np.int64)
+        member[list(positions)] = 1
+        pairs, label = np.unique(2 * label + member, return_inverse=True)
+        sets = [sets[pair // 2] | ({name} if pair % 2 else frozenset()) for pair in pairs.tolist()]
+    found: Counter[frozenset[str]] = Counter()
+    for names, count in zip(sets, np.bincount(label).tolist(), strict=True):
+        if names:
+            found[names] += count
+    return found
 
 
 def _numel(shape: Sequence[int]) -> int:

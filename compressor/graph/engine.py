@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from torch import nn
 
 from compressor.core.errors import InvalidOption, UnsupportedModel
-from compressor.core.groups import BlockedGroup, ChannelGroup
+from compressor.core.groups import BlockedGroup, ChannelGroup, ProductCost
 from compressor.graph.axis import Axis
-from compressor.graph.grouping import add_readings, draft_groups, finish, freeze_repeated, keep_blocks_whole
+from compressor.graph.grouping import (
+    add_readings,
+    draft_groups,
+    finish,
+    freeze_repeated,
+    keep_blocks_whole,
+    products_of,
+)
 from compressor.graph.layers import makes_channels
 from compressor.graph.ties import Tie, owner_of, tie
 from compressor.graph.tracing import Step, Trace, trace
@@ -28,6 +35,7 @@ class Dependencies:
     blocked: tuple[BlockedGroup, ...]
     groups_at: tuple[frozenset[str], ...]  # per executed operator, the groups whose channels it sees
     owners: tuple[str, ...]  # per executed operator, the kind of the block that it belongs to
+    products: tuple[ProductCost, ...]  # of activations, which shrink with groups
 
 
 def find_groups(
@@ -81,6 +89,7 @@ def follow(
         tuple(_blocked(modules, traced)),
         tuple(frozenset(groups[atom].name for atom in _atoms_at(step) if atom in groups) for step in traced.steps),
         tuple(owner_of(step, modules) for step in traced.steps),
+        products_of(traced, places, groups, inputs.batch_size),
     )
 
 

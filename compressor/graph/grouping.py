@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,20 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from compressor.core.groups import ChannelGroup, GroupMember, LayerSize, Reading, Role, TensorAxis
+from compressor.core.groups import (
+    ChannelGroup,
+    GroupMember,
+    LayerSize,
+    ProductCost,
+    Reading,
+    Role,
+    SharedPositions,
+    TensorAxis,
+)
 from compressor.graph.axis import Axis, Repeated
+from compressor.graph.cost import owners_of
 from compressor.graph.layers import makes_channels, role_of, sizes_of
-from compressor.graph.tracing import Trace
+from compressor.graph.tracing import Step, Trace
 
 Positions = tuple[tuple[int, ...], tuple[int, ...]]  # positions, and the channel of each
 
@@ -131,6 +141,39 @@ def add_readings(drafts: Sequence[_Draft], traced: Trace, places: Places) -> Non
                 by_atom[atom].readings.append(Reading(number, step.name, axes, results))
 
 
+def products_of(
+    traced: Trace, places: Places, groups: Mapping[Axis, ChannelGroup], n_inputs: int
+) -> tuple[ProductCost, ...]:
+    """The products of activations that groups change, and how: MACs for one of `n_inputs` in the batch."""
+    found = []
+    for step in traced.steps:
+        for macs, axes in _factors(step) if step.activation_macs else ():
+            shared = [_shared(axis, places, groups) for axis in axes if axis is not None]
+            if any(shared):
+                found.append(ProductCost(macs / n_inputs, tuple(each for each in shared if each)))
+    return tuple(found)
+
+
+def _factors(step: Step) -> Iterator[tuple[float, list[Axis | None]]]:
+    """(MACs, the axes that they are proportional to) of a product: those of the result, and those summed over."""
+    if "attention" not in step.name:
+        yield step.activation_macs, [*step.outputs[0], *step.pooled]
+        return
+    # Two products in one: queries by keys sum over the head dimension, and their result by values keeps the values'.
+    *lead, _, value = step.outputs[0]
+    read = step.pooled[0] if step.pooled else None
+    sizes = [axis.size if axis is not None else 1 for axis in (read, value)]
+    for axis, size in zip((read, value), sizes, strict=True):
+        yield step.activation_macs * size / sum(sizes), [*lead, axis]
+
+
+def _shared(axis: Axis, places: Places, groups: Mapping[Axis, ChannelGroup]) -> tuple[SharedPositions, ...]:
+    owners = [(groups[atom].name, position) for atom, (position, _) in places.of(axis).items() if atom in groups]
+    if not owners:
+        return ()
+    return tuple(SharedPositions(tuple(sorted(names)), n / axis.size) for names, n in owners_of(owners).items())
+
+
 def _lying(
     tensors: Sequence[Sequence[Axis | None]], atom: Axis, places: Places
 ) -> Iterator[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
@@ -142,13 +185,15 @@ def _lying(
 
 def finish(drafts: Sequence[_Draft], model: nn.Module) -> dict[Axis, ChannelGroup]:
     """Groups by atomic axis, named after the first layer that makes their channels, in the model's order."""
+    parameters = set(dict(model.named_parameters(remove_duplicate=False)))
     modules = dict(model.named_modules())
     order = {name: i for i, name in enumerate([*modules, *dict(model.named_parameters())])}
     ready = []
     for draft in drafts:
         members = sorted(draft.members.values(), key=lambda m: order.get(m.layer, len(order)))
         makers = [m.layer for m in members if m.role is Role.PRODUCER]
-        if makers:
+        # What buffers alone make (tables of positions) is not learned, and a model may compute it anew at any time.
+        if makers and any(a.tensor in parameters for m in members if m.role is Role.PRODUCER for a in m.axes):
             ready.append((order.get(makers[0], len(order)), draft.atom.number, makers[0], members, draft))
     ready.sort(key=lambda each: each[:2])
     n_of: dict[str, int] = {}

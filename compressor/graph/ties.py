@@ -15,7 +15,7 @@ from itertools import combinations
 from torch import nn
 
 from compressor.graph.attributes import axes_of_value
-from compressor.graph.axis import Axis, unify
+from compressor.graph.axis import Axis, merge, unify
 from compressor.graph.layers import makes_channels
 from compressor.graph.tracing import Step, Trace
 
@@ -101,4 +101,15 @@ def _axes(module: nn.Module, layer: str, traced: Trace, level: Tie) -> Iterator[
                 dims = [dims[number]]
             elif level is Tie.MADE:
                 dims = dims[:1] if f"{path}{own}" in traced.makes else []
-            yield from (axis for axis in dims if axis is not None)
+            for axis in dims:
+                if axis is not None:
+                    yield axis
+                    yield from _live(axis)
+
+
+def _live(axis: Axis) -> Iterator[Axis]:
+    """The part of a product that may shrink: of queries, keys and values in one layer, the width of each."""
+    factors = axis.factors()
+    live = [factor for factor in factors if any(not atom.frozen for atom in factor.atoms())]
+    if 0 < len(live) < len(factors):
+        yield merge(live)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 import exporters
+from compressor.core.copies import share_tensors
 from compressor.graph.axis import Axis
-from compressor.graph.cost import evaluating
+from compressor.graph.cost import evaluating, product_of
 from compressor.graph.operators import Call, Dims, rule_for, unknown
 from compressor.graph.origins import Origins
 from exporters.signature import ExampleInputs, flatten_outputs
@@ -33,6 +35,9 @@ from exporters.signature import ExampleInputs, flatten_outputs
 _NOT_USERS = tuple(
     str(Path(file).parent) + os.sep for file in (str(Path(__file__).parent), torch.__file__, exporters.__file__)
 )
+
+
+BATCH = 2  # in training; batch norm needs two
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,12 @@ class Step:
     place: str  # "file.py:12" in the user's code
     modules: tuple[str, ...]  # paths of the modules being executed, outermost first
     sizes: tuple[int, ...]  # those named by its arguments (view, expand, split, ...)
+    dim: int  # the axis that it is told to work on, 0 where it is told none
     inputs: tuple[Dims, ...]  # of tensor arguments, in order
     outputs: tuple[Dims, ...]
     shapes: tuple[tuple[int, ...], ...]  # of the outputs
     pooled: tuple[Axis, ...]  # axes that are summed, averaged or normalised over
+    activation_macs: int  # multiply-accumulates of a product that no parameter takes part in
 
 
 @dataclass(frozen=True)
@@ -90,19 +97,11 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
             names[id(tensor)] = name
         tensors[name] = known[id(tensor)]
     follower = _Follower(model, known, names)
-    with (
-        _as_it_was(model),
-        evaluating(model),
-        _module_stack(model, follower),
-        torch.random.fork_rng(devices=[]),
-        follower,
-    ):
-        outputs = flatten_outputs(inputs.call(model))
-    for output in outputs:
-        follower.freeze_counted(output)
-        for axis in follower.dims_of(output):
-            if axis is not None:
-                axis.freeze("its channels reach the model's outputs, which keep their shape")
+    with evaluating(model):
+        _follow(follower, model, inputs)
+    parameters = {id(parameter) for parameter in model.parameters()}
+    if not follower.touched.issuperset(name for key, name in names.items() if key in parameters):
+        _follow_training(follower, model, inputs, tensors)
     return Trace(
         tensors,
         follower.steps,
@@ -111,6 +110,52 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
         frozenset(follower.touched),
         follower.entered,
     )
+
+
+def _follow(follower: _Follower, model: nn.Module, inputs: ExampleInputs) -> None:
+    """One pass in the mode in which the model is; its outputs keep their shape."""
+    with (
+        _as_it_was(model),
+        _module_stack(model, follower),
+        torch.random.fork_rng(devices=[]),
+        _AttentionScale(follower),
+        follower,
+    ):
+        outputs = flatten_outputs(inputs.call(model))
+    for output in outputs:
+        follower.freeze_counted(output)
+        for axis in follower.dims_of(output):
+            if axis is not None:
+                axis.freeze("its channels reach the model's outputs, which keep their shape")
+
+
+def _follow_training(
+    evaluated: _Follower, model: nn.Module, inputs: ExampleInputs, tensors: Mapping[str, Dims]
+) -> None:
+    """Adds what training alone calls: auxiliary heads, which have to fit the cut network as well.
+
+    On shapes alone, so that no running statistics change. A model that does not train on plain inputs (a detector wants
+    boxes) has no such pass.
+    """
+    copied = share_tensors(model).to("meta").train()
+    named = [*copied.named_parameters(remove_duplicate=False), *copied.named_buffers(remove_duplicate=False)]
+    known = {id(tensor): tensors[name] for name, tensor in named}
+    names: dict[int, str] = {}
+    for name, tensor in named:
+        names.setdefault(id(tensor), name)
+    follower = _Follower(copied, known, names)
+    try:
+        with torch.no_grad():
+            _follow(follower, copied, inputs.tiled(BATCH).to(device="meta"))
+    except Exception:  # the model's own code may raise anything
+        return
+    for name in sorted(follower.touched - evaluated.touched):
+        if name in follower.reads:
+            evaluated.reads[name] = follower.reads[name]
+    evaluated.makes |= follower.makes
+    evaluated.touched |= follower.touched
+    for layer, dims in follower.entered.items():
+        evaluated.entered.setdefault(layer, dims)
 
 
 class _Follower(TorchDispatchMode):
@@ -165,6 +210,7 @@ class _Follower(TorchDispatchMode):
             self._dims[tensor] = dims
         for tensor, axis, reason in call.counted:
             self._counted.setdefault(tensor, []).append((axis, reason))
+        product = product_of(func, args, kwargs or {}, result, self._origins)
         self._origins.follow(tensors, results)
         for parameter, axis in call.reads:
             self.reads.setdefault(parameter, []).append(axis)
@@ -175,13 +221,36 @@ class _Follower(TorchDispatchMode):
                 call.place,
                 tuple(self.stack),
                 _sizes(arguments),
+                dim if isinstance(dim := arguments.get("dim", 0), int) else 0,
                 inputs,
                 tuple(outputs),
                 tuple(tuple(tensor.shape) for tensor in results),
                 tuple(call.pooled),
+                product[0] if product is not None and not product[1] else 0,
             )
         )
         return result
+
+
+class _AttentionScale(TorchFunctionMode):
+    """Keeps the head dimension of attention whose scale follows from it.
+
+    On some devices and data types PyTorch takes attention apart into products, and the scale is then a number that says
+    nothing about where it came from.
+    """
+
+    def __init__(self, follower: _Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func is torch.nn.functional.scaled_dot_product_attention and given.get("scale") is None:
+            axis = self._follower.dims_of(args[0] if args else given["query"])[-1]
+            if axis is not None:
+                place = f"aten.scaled_dot_product_attention at {_place()}"
+                axis.freeze(f"the attention's scale follows from the head dimension ({place})")
+        return func(*args, **given)
 
 
 def is_composite(operator: Any) -> bool:

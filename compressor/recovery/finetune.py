@@ -48,7 +48,7 @@ class FineTune:
     batch_size: int = 128
     weight_decay: float = 5e-4
     warmup: float = 0.1
-    distill: float = 0.9
+    distill: float = 0.5
     temperature: float = 4.0
     label_smoothing: float = 0.0
     crop: bool = True

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from compressor.core.errors import NothingPrunable, UnsupportedModel
 from compressor.core.groups import BlockedGroup, Coverage, ModelCost
 from compressor.core.progress import Progress, SilentProgress
-from compressor.graph.cost import group_macs, measure_cost, prunable_share
+from compressor.graph.cost import group_macs, measure_cost, prunable_share, with_products
 from compressor.surgery.check import Reference
 from compressor.surgery.fitting import fit
 from compressor.surgery.trial import try_groups
@@ -47,6 +47,7 @@ def cover(
         cost = _cost(model, inputs)
         reference = Reference(model, inputs)
         graph, unfit = fit(reference, ignore, seed)
+    cost = with_products(cost, graph.products)
     groups, broken = try_groups(reference, graph.groups, seed, listener, graph.groups_at)
     found = [_with_macs(group, cost) for group in [*graph.blocked, *unfit, *broken]]
     if not groups:

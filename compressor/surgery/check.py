@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from compressor.core.copies import own_tensors, share_tensors
 from compressor.core.errors import ContractViolation
 from compressor.core.groups import ChannelGroup
 from compressor.core.plan import PruningPlan
 from compressor.graph.cost import evaluating
-from compressor.surgery.cut import cut, own_tensors, share_tensors
+from compressor.surgery.cut import cut
 from compressor.surgery.expand import expand
 from compressor.surgery.masking import StepCounter, silenced
 from exporters.signature import ExampleInputs, flatten_outputs

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
+from compressor.core.copies import share_tensors
 from compressor.core.errors import WeightsMismatch
 from compressor.core.plan import AttributeChange, TensorCut
 
@@ -36,7 +35,9 @@ def cut(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Attrib
         held: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
         held[leaf] = made[key]
     for change in attributes:
-        setattr(model.get_submodule(change.layer), change.attribute, change.after)
+        module = model.get_submodule(change.layer)
+        was_list = isinstance(getattr(module, change.attribute), list)
+        setattr(module, change.attribute, list(change.after) if was_list else change.after)  # type: ignore[arg-type]
 
 
 def _smaller_tensor(tensor: torch.Tensor, axes: Sequence[TensorCut]) -> torch.Tensor:
@@ -60,23 +61,6 @@ def cut_copy(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[A
                 if tensor is not None and id(tensor) in shared:
                     tensors[name] = own.setdefault(id(tensor), _clone(tensor))  # type: ignore[assignment]
     return smaller
-
-
-def share_tensors(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares their tensors, so that cutting it costs only the smaller ones."""
-    memo: dict[int, object] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    return copy.deepcopy(model, memo | _without_history(model))
-
-
-def own_tensors(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with `model`."""
-    return copy.deepcopy(model, _without_history(model))
-
-
-def _without_history(model: nn.Module) -> dict[int, object]:
-    """For `deepcopy`, which refuses tensors that autograd made: those that a forward pass left on a module."""
-    kept = [leaf for module in model.modules() for leaf in tree_leaves(vars(module))]
-    return {id(t): t.detach() for t in kept if isinstance(t, torch.Tensor) and t.grad_fn is not None}
 
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
@@ -116,6 +100,7 @@ def _check(model: nn.Module, cuts: Sequence[TensorCut], attributes: Sequence[Att
                 "The file is damaged; make the run again."
             )
         found = getattr(modules.get(change.layer), change.attribute, None)
+        found = tuple(found) if isinstance(found, list) else found
         if found != change.before or isinstance(found, bool):
             raise WeightsMismatch(f"The plan expects {name} to be {change.before}, but this model has {found}.")
 

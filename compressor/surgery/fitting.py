@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from torch import nn
 
+from compressor.core.copies import share_tensors
 from compressor.core.errors import CompressionError, UnsupportedModel
 from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.graph.cost import evaluating
 from compressor.graph.engine import Dependencies, follow
 from compressor.graph.ties import Tie
 from compressor.surgery.check import Reference
-from compressor.surgery.cut import cut, share_tensors
+from compressor.surgery.cut import cut
 from compressor.surgery.expand import expand
 from compressor.surgery.masking import StepCounter
 from compressor.surgery.suspects import blocked_group, culprits, explain, some_channels, suspects_at

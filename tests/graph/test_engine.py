@@ -11,6 +11,8 @@ from benchmarks.cifar_resnet import resnet20
 from compressor.core.errors import InvalidOption, UnsupportedModel
 from compressor.core.groups import Role
 from compressor.graph.engine import find_groups
+from compressor.surgery.cut import cut_copy
+from compressor.surgery.expand import expand
 from exporters.signature import ExampleInputs
 from tests import networks
 from tests.networks import Chain, images, seeded
@@ -368,3 +370,42 @@ class TestTheModelIsLeftAsItWas:
         with pytest.raises(UnsupportedModel, match=r"ValueError: no such thing\)"):
             found(model, torch.randn(2, 6))
         assert model.training and model[0].training and not model[0].weight.requires_grad
+
+
+class AuxiliaryHead(nn.Module):
+    """A head that only training calls, beside the one that evaluation calls."""
+
+    def __init__(self, refuses=False):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.aux_conv, self.aux, self.fc = nn.Conv2d(8, 6, 1), nn.Linear(6, 5), nn.Linear(8, 5)
+        self.refuses = refuses
+
+    def forward(self, x):
+        if self.training and self.refuses:
+            raise ValueError("targets should not be None")
+        x = self.norm(self.stem(x))
+        y = self.fc(x.mean((2, 3)))
+        return (y, self.aux(self.aux_conv(x).mean((2, 3)))) if self.training else y
+
+
+def test_what_training_alone_calls_follows_the_cut():
+    model = seeded(AuxiliaryHead).eval()
+    statistics = model.norm.running_mean.clone()
+    groups, blocked = found(model)
+    assert {name: set(layers(group)) for name, group in groups.items()} == {
+        "stem": {"stem", "norm", "aux_conv", "fc"},
+        "aux_conv": {"aux_conv", "aux"},
+    }
+    assert blocked == {"aux": HEAD, "fc": HEAD}
+    assert torch.equal(model.norm.running_mean, statistics)
+    assert not model.training
+    keep = {"stem": [0, 2, 5], "aux_conv": [1, 4]}
+    small = cut_copy(model, *expand(list(groups.values()), keep, model)).train()
+    assert [tuple(y.shape) for y in small(images(2))] == [(2, 5), (2, 5)]
+
+
+def test_a_model_that_does_not_train_on_its_inputs_is_followed_in_evaluation_alone():
+    groups, blocked = found(seeded(lambda: AuxiliaryHead(refuses=True)))
+    assert list(groups) == ["stem"]
+    assert all("is not called" in blocked[layer] for layer in ("aux_conv", "aux"))

@@ -36,7 +36,7 @@ def apply(model=None, original=None, options=None, **context):
 
 def test_facts_for_the_report():
     facts = apply(train=dataset())
-    assert facts["loss"] == "0.1 CrossEntropy(label_smoothing=0.0) + 0.9 Distillation(temperature=4.0)"
+    assert facts["loss"] == "0.5 CrossEntropy(label_smoothing=0.0) + 0.5 Distillation(temperature=4.0)"
     assert facts["augmentation"] == "RandomCrop(share=0.125)"
     assert (facts["epochs"], facts["steps"], facts["images"], facts["batch_size"]) == (2, 8, 64, 16)
     assert {"loss_epoch_1", "loss_epoch_2", "train_accuracy_percent_epoch_2"} <= facts.keys()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from compressor.core.copies import own_tensors
 from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.graph.layers import makes_channels
 from compressor.surgery.check import Reference
-from compressor.surgery.cut import cut_copy, own_tensors
+from compressor.surgery.cut import cut_copy
 from compressor.surgery.expand import expand
 from compressor.surgery.fitting import fit
 from compressor.surgery.trial import try_groups

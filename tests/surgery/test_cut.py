@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from compressor.core import serial
+from compressor.core.copies import own_tensors, share_tensors
 from compressor.core.errors import WeightsMismatch
 from compressor.core.plan import AttributeChange, TensorCut
 from compressor.graph.engine import find_groups
-from compressor.surgery.cut import cut, cut_copy, own_tensors, share_tensors
+from compressor.surgery.cut import cut, cut_copy
 from compressor.surgery.expand import expand
 from exporters.signature import ExampleInputs
 from tests import networks
@@ -181,3 +182,26 @@ def test_copies_of_modules_that_keep_activations():
     assert share_tensors(model)[0].weight is model[0].weight
     assert own_tensors(model)[0].weight is not model[0].weight
     assert model.last.grad_fn is not None
+
+
+class SplitByList(nn.Module):
+    """Sizes of pieces in a list, as timm's mixed convolutions keep them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.splits = nn.Conv2d(3, 9, 1), [5, 4]
+        self.left, self.right = nn.Conv2d(5, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        left, right = torch.split(self.stem(x), self.splits, 1)
+        return self.left(left) + self.right(right)
+
+
+def test_a_list_of_sizes_stays_a_list():
+    model = seeded(SplitByList)
+    groups, _ = find_groups(model, ExampleInputs(("x",), (images(),)))
+    assert {group.name: group.n_channels for group in groups} == {"stem:1": 5, "stem:2": 4}
+    small = cut_copy(model, *expand(groups, {"stem:1": [0, 3, 4], "stem:2": [1]}, model))
+    assert small.splits == [3, 1]
+    assert model.splits == [5, 4]
+    assert small(images()).shape == model(images()).shape

@@ -38,7 +38,7 @@ ONCE_WRONG = {
     ),
     "two entries of a tuple, of one size": (
         around((images.UnevenSplit, {"n": 6, "worked": 3}), n=6),
-        {"0": 3, "2.hidden": 6},
+        {"0:1": 3, "0:2": 3, "2.hidden": 6},
     ),
     "one attribute, the head size of keys and of values": (
         around((ToTokens, {}), (tokens.GroupedQueries, QUERIES), n=6),

@@ -3,6 +3,7 @@
 Whoever cuts channels changes these attributes and nothing else. The convention:
 
     sizes        tuple of whole numbers: of the output's axes (Reshape, Expand, Full) or of the pieces (Split)
+    size         of every piece of a Chunk
     start, stop  of a Slice; stop is None where the slice goes on to the end, whatever the axis' length
     pads         of a Pad, in torch's order: the last axis first, (before, after) each
     _dim, _step  are no sizes, and bear names that say so
@@ -17,6 +18,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def pieces(sizes: Sequence[int], dim: int) -> nn.Module:
+    """The layer for pieces of these lengths. Pieces of one length are what `chunk` made in the model's source: they
+    stay of one length, so that a file has the same groups of channels as the module that it was exported from."""
+    equal = len(set(sizes)) == 1 and sizes[0] > 0
+    return Chunk(sizes[0], dim) if equal else Split(sizes, dim)
 
 
 def filled(sizes: Sequence[int], numbers: Sequence[int]) -> tuple[int, ...]:
@@ -77,6 +85,22 @@ class Split(nn.Module):
     def extra_repr(self) -> str:
         """As it is printed."""
         return f"sizes={self.sizes}, dim={self._dim}"
+
+
+class Chunk(nn.Module):
+    """Cuts one axis into consecutive pieces of one length, which therefore lose the same number of positions."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.size, self._dim = size, dim
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(..., n * size, ...) -> n pieces (..., size, ...)."""
+        return torch.split(x, self.size, self._dim)
+
+    def extra_repr(self) -> str:
+        """As it is printed."""
+        return f"size={self.size}, dim={self._dim}"
 
 
 class Slice(nn.Module):

@@ -99,7 +99,7 @@ def split(build: Builder, x: Value, sizes: Sequence[Size], dim: int) -> list[Val
         return build.call(torch.split, x, [int(in_run(size, 0)) for size in sizes], dim)
     known = [-1 if isinstance(size, Dim) else int(size) for size in sizes]
     numbers = [size for size in sizes if isinstance(size, Dim)]
-    return build.size_layer(lambda: shape_layers.Split(known, dim), x, *numbers)
+    return build.size_layer(lambda: shape_layers.pieces(known, dim), x, *numbers)
 
 
 def split_equally(build: Builder, x: Value, size: Size, dim: int) -> list[Value]:

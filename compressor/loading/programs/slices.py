@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import fx, nn
 
 from compressor.loading.programs import placing
-from compressor.loading.programs.shape_layers import Split
+from compressor.loading.programs.shape_layers import pieces as split_layer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _replace(
     first = next(node for node in graph.nodes if node in {use.node for use in members})
     parent = str(first.target).rpartition(".")[0]
     path = placing.add_layer(
-        root, f"{parent}.split" if parent else "split", Split([stop - start for start, stop in pieces], dim)
+        root, f"{parent}.split" if parent else "split", split_layer([stop - start for start, stop in pieces], dim)
     )
     with graph.inserting_before(first):
         split = graph.call_module(path, (source,))

@@ -6,7 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from compressor.graph.axis import Axis
+from compressor.graph.engine import follow
 from compressor.graph.operators import Call, rule_for
+from exporters.signature import ExampleInputs
 from tests.graph.operators.cases import Images, Tokens, cut_and_silenced, make, named, reasons, why_blocked
 
 
@@ -142,7 +144,8 @@ def test_grouped_queries():
 
 def test_what_attention_keeps():
     scaled = "the attention's scale follows from the head dimension"
-    assert reasons(attending(3, 3, scale=None), "other.q", 1)[0].startswith(f"{scaled} ({FUSED} at operators/test_")
+    place = "(aten.scaled_dot_product_attention at operators/test_"
+    assert reasons(attending(3, 3, scale=None), "other.q", 1)[0].startswith(f"{scaled} {place}")
     assert reasons(attending(3, 3, scale=None), "other.q", 0) == reasons(attending(3, 3), "other.q", 1) == [""]
 
     def tokens_of_channels(m, x):
@@ -150,6 +153,16 @@ def test_what_attention_keeps():
         return functional.scaled_dot_product_attention(x, x, x, scale=1.0)[:, 0].mT
 
     assert why_blocked(make(Tokens, tokens_of_channels)).startswith(f"it is summed over by a softmax ({FUSED} at ")
+
+
+def test_the_scale_keeps_the_head_dimension_where_attention_is_taken_apart():
+    """On shapes alone PyTorch makes products of it, whose scale is a number from nowhere."""
+
+    def n_groups(scale):
+        shapes = ExampleInputs(("x",), (torch.randn(2, 5, 6, device="meta"),))
+        return len(follow(attending(3, 3, scale=scale).to("meta"), shapes).groups)
+
+    assert n_groups(None) == n_groups(1.0) - 1
 
 
 def test_a_position_of_fixed_size_in_a_product():

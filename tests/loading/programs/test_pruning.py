@@ -53,7 +53,7 @@ def test_folded_batch_norms_leave_the_groups_as_they_are(write: Callable[..., Pa
     assert found.plan.groups.keys() == expected.plan.groups.keys()
 
 
-@pytest.mark.parametrize("form", ["pt2", "trace"])
+@pytest.mark.parametrize("form", ["pt2", "trace", "onnx"])
 def test_reshapes_that_hold_numbers_of_channels(form: str, write: Callable[..., Path]) -> None:
     module, inputs = network("shuffle")[0], (torch.randn(2, 3, 20, 24),)
     loaded = load_model(write(form, module, inputs), inputs=shapes_of(inputs) if form == "trace" else ())

@@ -8,7 +8,18 @@ import torch
 from torch import nn
 
 from compressor.loading.model_file import load_model
-from compressor.loading.programs.shape_layers import Arange, Expand, Full, Pad, Reshape, Slice, Split, Stack
+from compressor.loading.programs.shape_layers import (
+    Arange,
+    Chunk,
+    Expand,
+    Full,
+    Pad,
+    Reshape,
+    Slice,
+    Split,
+    Stack,
+    pieces,
+)
 from tests.loading.programs.conftest import shapes_of
 from tests.loading.programs.networks import network
 
@@ -23,6 +34,10 @@ def test_layers_follow_their_attributes() -> None:
     assert Expand((-1, 5, -1))(x[:, None]).shape == (2, 5, 12)
     assert Expand((-1, 1, 12))(x[:1, None], 7).shape == (7, 1, 12)
     assert [piece.shape[1] for piece in Split((5, 7), 1)(x)] == [5, 7]
+    assert [piece.shape[1] for piece in Chunk(4, 1)(x)] == [4, 4, 4]
+    assert isinstance(pieces((4, 4), 1), Chunk)
+    assert isinstance(pieces((4, 5), 1), Split)
+    assert isinstance(pieces((-1, -1), 1), Split)  # known only at run time
     assert Slice(8, None, 2, 1)(x)[0].tolist() == [8, 10]
     assert Pad((1, 2), value=0.5)(x)[0, [0, -1]].tolist() == [0.5, 0.5]
     assert Full((-1, 3), 2.0, torch.float32)(x, 4).tolist() == [[2.0] * 3] * 4
@@ -42,12 +57,15 @@ def test_no_size_stands_in_the_code(form: str, write: Callable[..., Path]) -> No
     loaded = load_model(write(form, module, inputs), inputs=shapes_of(inputs) if form in ("trace", "script") else ())
     small = loaded.module
     assert any(4 in sizes for sizes in sizes_in(small))
+    assert not [part for part in small.modules() if isinstance(part, Split)]  # its pieces stay of one size
     with torch.no_grad():
         for part in small.modules():
             if isinstance(part, (nn.Conv2d, nn.Linear)):
                 _halve(part)
             elif isinstance(part, (Reshape, Split)):
                 part.sizes = tuple({8: 4, 4: 2}.get(size, size) for size in part.sizes)
+            elif isinstance(part, Chunk):
+                part.size //= 2
             elif isinstance(part, Slice):
                 part.start, part.stop = part.start // 2, None if part.stop is None else part.stop // 2
         assert small(torch.randn(3, 3, 20, 24)).shape == (3, 5)

@@ -11,11 +11,11 @@ def crop(pixels, seed=0, share=0.25):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_every_image_is_a_window_of_itself_padded(dtype):
+def test_every_image_is_a_window_of_itself_mirrored(dtype):
     pixels = torch.arange(1, 1 + 64 * 2 * 8 * 4).reshape(64, 2, 8, 4).remainder(250).to(dtype)
     cut = crop(pixels)
     assert cut.shape == pixels.shape and cut.dtype == dtype
-    padded = functional.pad(pixels, (1, 1, 2, 2))
+    padded = functional.pad(pixels.float(), (1, 1, 2, 2), mode="reflect").to(dtype)
     offsets = set()
     for image, whole in zip(cut, padded, strict=True):
         windows = {(y, x): whole[:, y : y + 8, x : x + 4] for y in range(5) for x in range(3)}
