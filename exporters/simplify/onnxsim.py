@@ -43,6 +43,7 @@ def main(source: str, destination: str) -> None:
     import onnxsim
 
     simplified, _ = onnxsim.simplify(source, check_n=0)
+    onnx.checker.check_model(simplified)  # it has been seen to drop a node whose output others read
     onnx.save(simplified, destination)
 
 

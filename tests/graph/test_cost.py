@@ -133,7 +133,7 @@ def test_shares(network):
     _, _, groups, cost = network
     made = group_macs(groups, cost)
     assert set(made) == {group.name for group in groups} and all(macs > 0 for macs in made.values())
-    assert all(macs <= cost.macs for macs in made.values())  # heads and their size share a layer, so the sum may be more
+    assert all(macs <= cost.macs for macs in made.values())
     assert 0 < prunable_share(groups, cost) <= 1
     assert prunable_share([], cost) == 0
 
