@@ -32,12 +32,12 @@ from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.preflight import check_names, preflight
 from compressor.runs.processes import is_main_process, main_process_first, part
+from compressor.runs.prove import prove
 from compressor.runs.record import Record, Source, device_of, require_device
 from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
 from compressor.runs.saved import load_program, replay
 from compressor.runs.timing import time_against_original
-from compressor.surgery.check import compare_cut_with_masking
 from compressor.surgery.cut import cut_copy
 from exporters.signature import ExampleInputs
 
@@ -58,10 +58,10 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
         record.coverage = cover(source.module, source.inputs, options.ignore, options.seed, progress)
     with record.stage("plan"), progress.step(f"Choosing channels by {options.method}"):
         record.plan, record.budget_met = choose(record, data, folder)
+    with record.stage("check"), progress.step("Checking the cut against masking"):
+        prove(record, data, folder)
     with record.stage("cut"):
         small = cut_copy(source.module, record.plan.cuts, record.plan.attributes)
-    with record.stage("check"), progress.step("Checking the cut against masking"):
-        record.difference = compare_cut_with_masking(source.module, source.inputs, record.coverage.groups, record.plan)
     measure_accuracy(record, "dense", source.module, data, folder)
     measure_accuracy(record, "cut", small, data, folder)
     recover(record, small, data, folder)

@@ -106,7 +106,7 @@ class TestTheResult:
         assert report.exit_code == 0 and report.budget_met and report.command == ""
         assert [row.stage for row in report.accuracy] == ["dense", "cut", "bn_reestimate", "finetune"]
         names = [stage.name for stage in report.stages]
-        assert names == ["coverage", "plan", "cut", "check", "bn_reestimate", "finetune", "export", "verify"]
+        assert names == ["coverage", "plan", "check", "cut", "bn_reestimate", "finetune", "export", "verify"]
         assert report.cut_check.max_rel_error < 1e-9
         assert {file.format for file in report.files} == {"pt2", "onnx"} and all(row.passed for row in report.parity)
         assert report.inputs == {"x": (2, 3, 8, 8)} and report.options["seed"] == 5

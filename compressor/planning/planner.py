@@ -14,7 +14,7 @@ from compressor.core.groups import ChannelGroup, ModelCost, Role
 from compressor.core.protocols import MethodContext
 from compressor.planning.allocate import Allocation, by_rank, by_ratios, uniform
 from compressor.planning.budget import Budget
-from compressor.planning.rounding import grid_of
+from compressor.planning.rounding import STEPS, grid_of
 from compressor.planning.widths import solve
 
 ALLOCATIONS = ("local", "global")
@@ -73,9 +73,13 @@ def decide(
         if len(judged) < len(groups)
         else []
     )
-    grids = {group.name: grid_of(group, round_to) for group in judged}
     wanted = uniform(judged) if allocation == "local" else judge.allocation(judged)
-    widths = solve(judged, grids, wanted, budget.share(judged, cost), budget.remaining)
+    share = budget.share(judged, cost)
+    for steps in STEPS:
+        grids = {group.name: grid_of(group, round_to, steps) for group in judged}
+        widths = solve(judged, grids, wanted, share, budget.remaining)
+        if round_to or not widths.shortfall:
+            break
     if widths.shortfall:
         notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
     keep = {g.name: _checked(judge.pick(g, widths.n_keep[g.name]), g, widths.n_keep[g.name]) for g in judged}

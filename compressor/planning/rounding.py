@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from compressor.core.groups import ChannelGroup, Role
 
 MAX_AUTO_STEP = 16
+# Into how many steps a narrow group is divided at least: few first, more where a budget cannot be met so. Finer widths
+# remove as many multiply-accumulates and save no time: ResNet-56 at half of its MACs was no faster in ONNX Runtime with
+# widths of 10, 20 and 40, and 1.3 times as fast with widths of 8, 16, 32 and 48.
+STEPS = (2, 8)
 
 
 @dataclass(frozen=True)
@@ -40,25 +44,27 @@ class Grid:
         return max(min(self.step, self.n_channels), (count - 1) // self.step * self.step)
 
 
-def grid_of(group: ChannelGroup, round_to: int) -> Grid:
-    """The group's grid, so that its producers' widths are multiples of `round_to` (0: chosen by size).
+def grid_of(group: ChannelGroup, round_to: int, steps: int = STEPS[0]) -> Grid:
+    """The group's grid, so that its producers' widths are multiples of `round_to` (0: chosen by size, see below).
 
     A channel that stands for several positions (tied blocks of a grouped convolution) counts for all of them.
     """
     per_channel = max(1, len(group.having(Role.PRODUCER)[0].position) // group.n_channels)
-    wanted = round_to or automatic_step(group.n_channels * per_channel)
+    wanted = round_to or automatic_step(group.n_channels * per_channel, steps)
     step = max(1, wanted // _common_divisor(wanted, per_channel))
     return Grid(group.n_channels, min(step, group.n_channels))
 
 
-def automatic_step(width: int) -> int:
-    """The largest power of two that is at most an eighth of the width and at most 16.
+def automatic_step(width: int, steps: int = STEPS[0]) -> int:
+    """The largest power of two that divides the width into at least so many steps, and is at most 16.
 
-    >>> [automatic_step(width) for width in (10, 16, 64, 128, 2048)]
-    [1, 2, 8, 16, 16]
+    >>> [automatic_step(width) for width in (3, 10, 16, 24, 64, 2048)]
+    [1, 4, 8, 8, 16, 16]
+    >>> [automatic_step(width, 8) for width in (3, 10, 16, 24, 64, 2048)]
+    [1, 1, 2, 2, 8, 16]
     """
     step = 1
-    while step * 2 <= min(MAX_AUTO_STEP, width // 8):
+    while step * 2 <= min(MAX_AUTO_STEP, width // steps):
         step *= 2
     return step
 

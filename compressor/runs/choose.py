@@ -30,14 +30,16 @@ SCORING_BATCHES, SCORING_BATCH_SIZE = 16, 32  # for criteria that look at data
 PACKAGES = ("compressor", "torch", "numpy")
 
 
-def choose(record: Record, data: Datasets, folder: RunFolder) -> tuple[PruningPlan, bool]:
+def choose(record: Record, data: Datasets, folder: RunFolder, attempt: int = 1) -> tuple[PruningPlan, bool]:
     """The plan, and whether it meets the budget; read back if the run was interrupted after it.
+
+    A later attempt is one whose coverage has fewer groups.
 
     Raises:
         UnknownPlugin, InvalidOption: the method or one of its options.
         DataError: the method needs data or labels and there are none.
     """
-    decided = folder.remember("chosen", Chosen, lambda: _decide(record, data))
+    decided = folder.remember("chosen" if attempt == 1 else f"chosen-{attempt}", Chosen, lambda: _decide(record, data))
     for sentence in decided.plan.notes:
         record.note(sentence)
     return decided.plan, decided.met

@@ -61,6 +61,25 @@ def cover(
     return coverage
 
 
+def without(coverage: Coverage, wrong: Sequence[BlockedGroup]) -> Coverage:
+    """The coverage when these groups turn out to be wrong.
+
+    Raises:
+        NothingPrunable: no group is left.
+    """
+    names = {group.name for group in wrong}
+    groups = [group for group in coverage.groups if group.name not in names]
+    if not groups:
+        raise NothingPrunable("Nothing can be pruned. " + "; ".join(f"{g.name}: {g.reason}" for g in wrong[:3]))
+    return Coverage(
+        tuple(groups),
+        (*coverage.blocked, *(_with_macs(group, coverage.cost) for group in wrong)),
+        coverage.cost,
+        prunable_share(groups, coverage.cost),
+        group_macs(groups, coverage.cost),
+    )
+
+
 def _cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
     try:
         return measure_cost(model, inputs)

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.copies import own_tensors, share_tensors
-from compressor.core.errors import ContractViolation
 from compressor.core.groups import ChannelGroup
-from compressor.core.plan import PruningPlan
 from compressor.graph.cost import evaluating
 from compressor.surgery.cut import cut
 from compressor.surgery.expand import expand
@@ -83,26 +81,6 @@ class Reference:
         return Difference(
             max_abs, max_abs / scale, effect, TOLERANCE[self.dtype], str(self.dtype).removeprefix("torch.")
         )
-
-
-def compare_cut_with_masking(
-    model: nn.Module,
-    inputs: ExampleInputs,
-    groups: Sequence[ChannelGroup],
-    plan: PruningPlan,
-) -> Difference:
-    """Cuts a copy of `model` by the plan and compares it with masking.
-
-    Raises:
-        ContractViolation: they differ; the graph or the surgery is wrong, and nothing may be handed over.
-    """
-    difference = Reference(model, inputs).compare(groups, {name: group.keep for name, group in plan.groups.items()})
-    if not difference.equal:
-        raise ContractViolation(
-            f"Cutting and masking differ by {difference.max_rel:.1e} of the outputs' size (tolerance "
-            f"{difference.tolerance:.0e}). Please report the model; --ignore LAYER leaves a layer out."
-        )
-    return difference
 
 
 class CutDoesNotRun(Exception):

@@ -19,6 +19,7 @@ def try_groups(
     seed: int = 0,
     progress: Progress | None = None,
     groups_at: Sequence[frozenset[str]] = (),
+    keep: dict[str, list[int]] | None = None,
 ) -> tuple[list[ChannelGroup], list[BlockedGroup]]:
     """Splits groups into those whose cut equals masking, and those whose cut does not.
 
@@ -29,12 +30,13 @@ def try_groups(
     Args:
         reference: the whole model; only copies are cut.
         groups: candidates from the graph.
-        seed: draws the channels that are removed.
+        seed: draws the channels that are removed, where `keep` does not say which stay.
         progress: told of each trial.
         groups_at: per executed operator, the names of the groups whose channels it sees.
+        keep: per group, the channels that stay.
     """
     listener = progress or SilentProgress()
-    keep = some_channels(groups, random.Random(seed))
+    keep = keep or some_channels(groups, random.Random(seed))
     good, blocked = list(groups), []
 
     with listener.step("Trying every group on a copy") as step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import torch
 
 from exporters.onnx_writers.clean import name_axes, strip_metadata
@@ -15,7 +16,8 @@ def write_from_program(source: Source, program: Program, path: Path, opset: int 
     """Converts `program`, whose weights are shared with the module, and saves it; past 2 GB the weights go beside it.
 
     Raises:
-        Exception: whatever torch.onnx raises where an operator has no translation.
+        Exception: whatever torch.onnx raises where an operator has no translation, or the checker's complaint about
+            what it wrote.
     """
     with quietly():
         converted = torch.onnx.export(
@@ -30,3 +32,4 @@ def write_from_program(source: Source, program: Program, path: Path, opset: int 
     strip_metadata(converted.model)
     name_axes(converted.model, source.inputs.interface.axis_names(len(source.input_names)))
     converted.save(path, external_data=False)  # torch still writes a second file where one cannot hold the weights
+    onnx.checker.check_model(str(path))  # it has been seen to leave out constants that nodes read

@@ -13,6 +13,7 @@ from compressor.core.errors import ContractViolation, InvalidOption, NothingPrun
 from compressor.graph.cost import CostModel, measure_cost
 from compressor.planning.budget import TOLERANCE, Budget
 from compressor.planning.planner import decide
+from compressor.planning.rounding import automatic_step
 from compressor.surgery.cut import cut_copy
 from compressor.surgery.expand import expand
 
@@ -116,12 +117,20 @@ def test_local_takes_the_same_share_everywhere(wide_case, method):
 def test_global_takes_more_where_scores_are_low(wide_case):
     low = wide_case.groups[0].name
     scores = {g.name: torch.rand(g.n_channels) + (0 if g.name == low else 10) for g in wide_case.groups}
-    decision = decided(wide_case, Given(scores), "ratio", 0.05, "global")
+    decision = decided(wide_case, Given(scores), "ratio", 0.05, "global", round_to=1)
     shares = {g.name: len(decision.keep[g.name]) / g.n_channels for g in wide_case.groups}
     assert min(shares, key=shares.get) == low and all(shares[g.name] == 1 for g in wide_case.groups if g.name != low)
     # Scores that mean something inside their group only are brought to one scale, and then nobody stands out.
-    decision = decided(wide_case, Given(scores, comparable=False), "ratio", 0.05, "global")
+    decision = decided(wide_case, Given(scores, comparable=False), "ratio", 0.05, "global", round_to=1)
     assert len(decision.keep[low]) / wide_case.groups[0].n_channels > shares[low]
+
+
+def test_narrow_groups_get_finer_steps_where_a_budget_asks_for_them(wide_case, method):
+    """Steps of half their width leave more MACs than that."""
+    sizes = {group.name: group.n_channels for group in wide_case.groups}
+    least = {name: automatic_step(size) for name, size in sizes.items()}
+    fine = decided(wide_case, method("l1"), "macs", 0.05)
+    assert fine.met and any(len(keep) < least[name] for name, keep in fine.keep.items())
 
 
 class TestBudgetsThatCannotBeMet:

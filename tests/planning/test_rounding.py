@@ -30,9 +30,9 @@ def test_nearest_and_never_zero(wanted, count):
 
 
 def test_steps_follow_the_hardware_but_not_in_narrow_layers():
-    assert [automatic_step(width) for width in (1, 8, 15, 16, 31, 32, 63, 64, 127, 128, 4096)] == [
-        1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16,
-    ]  # fmt: skip
+    widths = (1, 8, 15, 16, 31, 32, 63, 64, 127, 128, 4096)
+    assert [automatic_step(width) for width in widths] == [1, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16]
+    assert [automatic_step(width, 8) for width in widths] == [1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16]
 
 
 def test_a_channel_of_several_positions_counts_for_all():
@@ -40,4 +40,5 @@ def test_a_channel_of_several_positions_counts_for_all():
     assert grid_of(group(16, per_channel=4), 8) == Grid(16, 2)  # 2 channels are 8 positions
     assert grid_of(group(16, per_channel=3), 8) == Grid(16, 8)
     assert grid_of(group(16, per_channel=8), 0) == Grid(16, 2)  # 128 positions: steps of 16
+    assert grid_of(group(8, per_channel=4), 0, 8) == Grid(8, 1)
     assert grid_of(group(4), 8) == Grid(4, 4)  # narrower than a step: all or nothing
