@@ -55,7 +55,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     for sentence in data.notes:
         record.note(sentence)
     with record.stage("coverage"):
-        record.coverage = cover(source.module, source.inputs, options.ignore, options.seed, progress)
+        record.coverage = _cover(source, options, progress)
     with record.stage("plan"), progress.step(f"Choosing channels by {options.method}"):
         record.plan, record.budget_met = choose(record, data, folder)
     with record.stage("check"), progress.step("Checking the cut against masking"):
@@ -103,7 +103,11 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
 def inspect_file(options: RunOptions, progress: Progress) -> Inspection:
     """What `compress inspect MODEL` does; cuts nothing."""
     source = load_source(options, progress)
-    return inspection_of(source, cover(source.module, source.inputs, options.ignore, options.seed, progress))
+    return inspection_of(source, _cover(source, options, progress))
+
+
+def _cover(source: Source, options: RunOptions, progress: Progress) -> Coverage:
+    return cover(source.module, source.inputs, options.ignore, options.seed, progress, options.prune)
 
 
 def compress(
@@ -147,9 +151,11 @@ def compress(
                 module.training = training
 
 
-def inspect(model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = ()) -> Coverage:
+def inspect(
+    model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = (), prune: Sequence[str] = ()
+) -> Coverage:
     """Groups and coverage of a live module; cuts nothing."""
-    return cover(model, ExampleInputs.of(example_inputs, model), ignore)
+    return cover(model, ExampleInputs.of(example_inputs, model), ignore, prune=prune)
 
 
 def load(run_folder: str | os.PathLike[str], model: nn.Module | None = None) -> Any:

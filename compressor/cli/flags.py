@@ -76,6 +76,10 @@ RoundTo = Annotated[
     int | None,
     _option("Widths are multiples of this. (default: 16, less for narrow layers)", CHOOSING, metavar="N"),
 ]
+Prune = Annotated[
+    str | None,
+    _option("Kinds of dimensions: conv, mlp, heads, head_dim, embed. (default: all)", CHOOSING, metavar="KIND,..."),
+]
 Ignore = Annotated[
     list[str] | None, _option("Layers whose channels stay (layer1.*). Repeatable.", CHOOSING, metavar="PATTERN")
 ]
@@ -152,7 +156,7 @@ Json = Annotated[
 ]
 
 # Flags that take several values in one word, separated by commas.
-LISTS = frozenset({"export", "on", "recover", "mean", "std"})
+LISTS = frozenset({"export", "on", "prune", "recover", "mean", "std"})
 
 
 def typed(**flags: Any) -> dict[str, Any]:

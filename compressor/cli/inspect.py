@@ -14,6 +14,7 @@ def command(
     input: flags.Input = None,
     allow: flags.Allow = None,
     trust: flags.Trust = None,
+    prune: flags.Prune = None,
     ignore: flags.Ignore = None,
     data: flags.Data = None,
     seed: flags.Seed = None,

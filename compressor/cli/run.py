@@ -28,6 +28,7 @@ def command(
     method_option: flags.MethodOption = None,
     allocation: flags.Allocation = None,
     round_to: flags.RoundTo = None,
+    prune: flags.Prune = None,
     ignore: flags.Ignore = None,
     data: flags.Data = None,
     val: flags.Val = None,

@@ -15,6 +15,15 @@ class Role(str, Enum):
     CONSUMER = "consumer"  # convolution, linear: its input axis
 
 
+# Kinds of dimensions, as --prune names them.
+CONV = "conv"  # channels that convolutions make
+MLP = "mlp"  # inner width of two linear layers
+HEADS = "heads"  # attention heads
+HEAD_DIM = "head_dim"  # size of a head: of queries and keys, or of values
+EMBED = "embed"  # the stream that blocks read and add to
+KINDS = (CONV, MLP, HEADS, HEAD_DIM, EMBED)
+
+
 @dataclass(frozen=True)
 class TensorAxis:
     """One axis of one parameter or buffer, and which group channel each of its positions belongs to."""
@@ -75,6 +84,7 @@ class ChannelGroup:
     members: tuple[GroupMember, ...]
     sizes: tuple[LayerSize, ...] = ()
     readings: tuple[Reading, ...] = ()
+    kind: str = CONV  # one of KINDS
 
     def __str__(self) -> str:
         roles = Counter(member.role.value for member in self.members)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.core.errors import InvalidOption
+from compressor.core.groups import KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,6 +44,7 @@ class RunOptions:
     params: float | None = None  # share that may remain
     ratio: float | None = None  # share of channels removed
     round_to: int = 0  # 0: by size
+    prune: tuple[str, ...] = ()  # kinds of dimensions; empty: all
     ignore: tuple[str, ...] = ()
     # Data and recovery
     data: str = ""
@@ -102,6 +104,9 @@ class RunOptions:
             raise InvalidOption("compress", "--seed", f"below {MAX_SEED}", self.seed)
         if self.allocation not in ("", "local", "global"):
             raise InvalidOption("compress", "--allocation", "local or global", self.allocation)
+        for kind in self.prune:
+            if kind not in KINDS:
+                raise InvalidOption("compress", "--prune", f"some of {', '.join(KINDS)}", kind)
         if self.finetune_epochs and not self.data:
             raise InvalidOption(
                 "compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER."

@@ -36,6 +36,9 @@ _SHAPED = frozenset(
 )  # fmt: skip
 
 
+_ORDINALS = ("idx", "index", "_id")  # endings of attributes that number things and do not count them
+
+
 def sizes_by_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, Axis]]:
     """(attribute, entry of a tuple, axis) for the attributes of a module that is none of PyTorch's own layers."""
     for name, entry, candidates in axes_of_value(module, layer, traced):
@@ -92,7 +95,7 @@ def _told(step: Step) -> tuple[tuple[int, ...], list[Axis | None]] | None:
 
 def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
     for name, value in vars(module).items():
-        if name.startswith("_") or isinstance(value, bool):
+        if name.startswith("_") or name.endswith(_ORDINALS) or isinstance(value, bool):
             continue
         if isinstance(value, int) and value > 1:
             yield name, None, value

@@ -19,6 +19,7 @@ from compressor.graph.grouping import (
     keep_blocks_whole,
     products_of,
 )
+from compressor.graph.kinds import with_kinds
 from compressor.graph.layers import makes_channels
 from compressor.graph.ties import Tie, owner_of, tie
 from compressor.graph.tracing import Step, Trace, trace
@@ -83,7 +84,7 @@ def follow(
     keep_blocks_whole(model, traced)
     drafts, places = draft_groups(model, traced)
     add_readings(drafts, traced, places)
-    groups = finish(drafts, model)
+    groups = with_kinds(finish(drafts, model), traced, model)
     return Dependencies(
         tuple(groups.values()),
         tuple(_blocked(modules, traced)),

@@ -47,10 +47,14 @@ class Grid:
 def grid_of(group: ChannelGroup, round_to: int, steps: int = STEPS[0]) -> Grid:
     """The group's grid, so that its producers' widths are multiples of `round_to` (0: chosen by size, see below).
 
-    A channel that stands for several positions (tied blocks of a grouped convolution) counts for all of them.
+    A channel that stands for several positions (tied blocks of a grouped convolution) counts for all of them. Where the
+    group is a part of wider layers (the stream of a ResNet whose shortcuts pad it), their width decides on the step,
+    since it is their width that has to suit the hardware.
     """
-    per_channel = max(1, len(group.having(Role.PRODUCER)[0].position) // group.n_channels)
-    wanted = round_to or automatic_step(group.n_channels * per_channel, steps)
+    makers = group.having(Role.PRODUCER)
+    per_channel = max(1, len(makers[0].position) // group.n_channels)
+    widest = max(1 + max(maker.position) for maker in makers)  # at least: channels of other groups may lie behind
+    wanted = round_to or automatic_step(max(widest, group.n_channels * per_channel), steps)
     step = max(1, wanted // _common_divisor(wanted, per_channel))
     return Grid(group.n_channels, min(step, group.n_channels))
 

@@ -66,6 +66,7 @@ class GroupRow:
     macs_share: float  # of the whole model's MACs, in the layers that make the channels
     layers: int
     reason: str = ""
+    kind: str = ""  # conv, mlp, heads, head_dim or embed; empty where channels stay
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,13 @@ def print_coverage(groups: Sequence[GroupRow], prunable_macs_share: float, conso
     _say(console, f"{share} of the MACs are in layers that can lose channels ({n_groups}).")
     if prunable:
         cut = any(group.n_kept != group.n_channels for group in prunable)
-        table = _table("group", "layers>", "channels>", *(["kept>"] if cut else []), "MACs>")
+        table = _table("group", "kind", "layers>", "channels>", *(["kept>"] if cut else []), "MACs>")
         listed = set(sorted(range(len(prunable)), key=lambda i: -prunable[i].macs_share)[:MAX_GROUPS])
         for group in (group for i, group in enumerate(prunable) if i in listed):
             kept = [str(group.n_kept)] if cut else []
             table.add_row(
-                _text(group.name, console, 44),
+                _text(group.name, console, 40),
+                group.kind,
                 str(group.layers),
                 str(group.n_channels),
                 *kept,

@@ -15,21 +15,36 @@ from compressor.core.progress import Progress, SilentProgress
 from compressor.graph.cost import group_macs, measure_cost, prunable_share, with_products
 from compressor.surgery.check import Reference
 from compressor.surgery.fitting import fit
+from compressor.surgery.suspects import blocked_group
 from compressor.surgery.trial import try_groups
 from exporters.signature import ExampleInputs
 
-WARN_BELOW = 0.20
+WARN_BELOW = 0.20  # of the MACs
+REFUSE_BELOW = 0.01
 
 
 def cover(
-    model: nn.Module, inputs: ExampleInputs, ignore: Sequence[str] = (), seed: int = 0, progress: Progress | None = None
+    model: nn.Module,
+    inputs: ExampleInputs,
+    ignore: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+    prune: Sequence[str] = (),
 ) -> Coverage:
     """Groups that may lose channels, each tried on a copy, and the rest with its reason.
+
+    Args:
+        model: left as it is.
+        inputs: run a few times.
+        ignore: patterns of layers whose channels stay.
+        seed: of the trials.
+        progress: told of the steps.
+        prune: kinds of dimensions that may shrink; all where none is named.
 
     Raises:
         UnsupportedModel: no convolution or linear layer, a weight is NaN or infinite, or the model does not run on
             `inputs` or cannot be traced.
-        NothingPrunable: no group is left; the sentence holds the reasons.
+        NothingPrunable: no group is left, or those that are hold under 1 % of the MACs; the sentence holds the reasons.
     """
     listener = progress or SilentProgress()
     if not any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules()):
@@ -49,11 +64,17 @@ def cover(
         graph, unfit = fit(reference, ignore, seed)
     cost = with_products(cost, graph.products)
     groups, broken = try_groups(reference, graph.groups, seed, listener, graph.groups_at)
-    found = [_with_macs(group, cost) for group in [*graph.blocked, *unfit, *broken]]
-    if not groups:
+    others = [group for group in groups if prune and group.kind not in prune]
+    kept = [blocked_group(g, f"it is of kind {g.kind}, and --prune names {', '.join(prune)}.") for g in others]
+    groups = [group for group in groups if group not in others]
+    found = [_with_macs(group, cost) for group in [*graph.blocked, *unfit, *broken, *kept]]
+    share = prunable_share(groups, cost)
+    if share < REFUSE_BELOW:
+        found.sort(key=lambda group: -group.macs)
         reasons = "; ".join(f"{group.name or type(model).__name__}: {group.reason}" for group in found[:3])
-        raise NothingPrunable(f"Nothing can be pruned. {reasons or 'The graph holds no group of channels.'}")
-    coverage = Coverage(tuple(groups), tuple(found), cost, prunable_share(groups, cost), group_macs(groups, cost))
+        much = f"Only {share:.1%} of the MACs" if groups else "Nothing"
+        raise NothingPrunable(f"{much} can be pruned. {reasons or 'The graph holds no group of channels.'}")
+    coverage = Coverage(tuple(groups), tuple(found), cost, share, group_macs(groups, cost))
     if coverage.prunable_macs_share < WARN_BELOW:
         listener.note(
             f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why."

@@ -98,7 +98,7 @@ def group_rows(coverage: Coverage, plan: PruningPlan | None = None) -> tuple[Gro
         planned = plan.groups.get(group.name) if plan else None
         n_kept = len(planned.keep) if planned else group.n_channels
         share = coverage.group_macs[group.name] / total
-        rows.append(GroupRow(group.name, group.n_channels, n_kept, share, len(group.members)))
+        rows.append(GroupRow(group.name, group.n_channels, n_kept, share, len(group.members), kind=group.kind))
     rows += [
         GroupRow(b.name, b.n_channels, b.n_channels, b.macs / total, len(b.layers), b.reason) for b in coverage.blocked
     ]

@@ -33,7 +33,7 @@ MIN_HALVES = 2  # random cuts of half of the groups that have to run beside the 
 def fit(reference: Reference, ignore: Sequence[str] = (), seed: int = 0) -> tuple[Dependencies, list[BlockedGroup]]:
     """The groups of `reference.model` whose cuts run, and those that stop it.
 
-    Where the model cannot run without numbers, all groups are returned untried.
+    Where the model cannot run without numbers, each trial is a forward pass.
 
     Raises:
         As `follow`.
@@ -43,8 +43,9 @@ def fit(reference: Reference, ignore: Sequence[str] = (), seed: int = 0) -> tupl
     kinds: dict[str, Tie] = {}
     try:
         found = follow(whole, shapes, ignore, kinds)
-    except UnsupportedModel:  # its code looks at numbers
-        return follow(reference.model, reference.inputs, ignore), []
+    except UnsupportedModel:  # its code looks at numbers: it can only be tried with them
+        whole, shapes = reference.model, reference.inputs
+        found = follow(whole, shapes, ignore, kinds)
     hopeless: set[str] = set()
     blocked: dict[str, BlockedGroup] = {}
     while (failure := _first_failure(whole, shapes, _left(found, blocked), seed)) is not None:

@@ -24,6 +24,7 @@ from compressor.core.options import (
     ("options", "message"),
     [
         ({"macs": 0.5, "params": 0.5}, "one of --macs, --params and --ratio"),
+        ({"prune": ["conv", "wings"]}, "some of conv, mlp, heads, head_dim, embed"),
         ({"threads": 0}, "--threads.*at least 1"),
         ({"batch_size": 0}, "--batch-size"),
         ({"round_to": -1}, "--round-to"),

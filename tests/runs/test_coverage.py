@@ -49,6 +49,23 @@ def test_nothing_prunable_names_the_reasons():
     assert caught.value.exit_code == 4
 
 
+def test_next_to_nothing_is_refused():
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 6), nn.Softmax(1), nn.Linear(6, 2000))
+    with pytest.raises(NothingPrunable, match=r"Only 0\.4% of the MACs can be pruned. 4: its channels reach the model's"):
+        covered(model, torch.randn(2, 6))
+
+
+def test_kinds_that_are_not_named_stay():
+    model = seeded(networks.Fused)
+    coverage = covered(model, torch.randn(2, 5, 12), prune=("heads",))
+    assert [group.kind for group in coverage.groups] == ["heads"]
+    reasons = {group.name: group.reason for group in coverage.blocked}
+    assert reasons["proj"] == "it is of kind mlp, and --prune names heads."
+    assert coverage.prunable_macs_share < covered(model, torch.randn(2, 5, 12)).prunable_macs_share
+    with pytest.raises(NothingPrunable, match="it is of kind head_dim, and --prune names conv"):
+        covered(model, torch.randn(2, 5, 12), prune=("conv",))
+
+
 def test_no_layer_with_channels():
     with pytest.raises(UnsupportedModel, match=r"no convolution or linear layer.*\(it holds Flatten, ReLU\)"):
         covered(nn.Sequential(nn.ReLU(), nn.Flatten()))
