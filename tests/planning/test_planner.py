@@ -116,7 +116,7 @@ def test_local_takes_the_same_share_everywhere(wide_case, method):
 
 def test_global_takes_more_where_scores_are_low(wide_case):
     low = wide_case.groups[0].name
-    scores = {g.name: torch.rand(g.n_channels) + (0 if g.name == low else 10) for g in wide_case.groups}
+    scores = {g.name: (1 + torch.rand(g.n_channels)) * (1 if g.name == low else 9) for g in wide_case.groups}
     decision = decided(wide_case, Given(scores), "ratio", 0.05, "global", round_to=1)
     shares = {g.name: len(decision.keep[g.name]) / g.n_channels for g in wide_case.groups}
     assert min(shares, key=shares.get) == low and all(shares[g.name] == 1 for g in wide_case.groups if g.name != low)

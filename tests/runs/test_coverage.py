@@ -51,7 +51,7 @@ def test_nothing_prunable_names_the_reasons():
 
 def test_next_to_nothing_is_refused():
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 6), nn.Softmax(1), nn.Linear(6, 2000))
-    with pytest.raises(NothingPrunable, match=r"Only 0\.4% of the MACs can be pruned. 4: its channels reach the model's"):
+    with pytest.raises(NothingPrunable, match=r"Only 0\.4% of the MACs can be pruned. 4: its channels"):
         covered(model, torch.randn(2, 6))
 
 
