@@ -45,9 +45,20 @@ def suspects_at(
 def culprits(
     suspects: Sequence[ChannelGroup], failure: Callable[[Sequence[ChannelGroup]], object | None]
 ) -> list[ChannelGroup]:
-    """Those of several suspects that fail by themselves; all if each is right by itself."""
+    """Those of several suspects that fail by themselves.
+
+    Where each is right by itself, those that are not needed for the failure are let go, and of the rest the one with
+    the fewest channels is named: without it the others may be right. All, if they fail only with groups elsewhere.
+    """
     alone = [group for group in suspects if len(suspects) == 1 or failure([group]) is not None]
-    return alone or list(suspects)
+    if alone or failure(suspects) is None:
+        return alone or list(suspects)
+    needed = list(suspects)
+    for group in suspects:
+        rest = [other for other in needed if other is not group]
+        if len(rest) > 1 and failure(rest) is not None:
+            needed = rest
+    return [min(needed, key=lambda group: group.n_channels)]
 
 
 def explain(error: Exception) -> str:

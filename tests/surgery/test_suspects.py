@@ -1,11 +1,11 @@
-"""Random kept sets for trials."""
+"""Random kept sets for trials, and who is at fault where one fails."""
 
 import random
 
 import pytest
 
 from compressor.core.groups import ChannelGroup
-from compressor.surgery.suspects import some_channels
+from compressor.surgery.suspects import culprits, some_channels
 
 
 def groups(*sizes):
@@ -28,3 +28,23 @@ def test_groups_of_one_size_keep_different_numbers():
 def test_more_groups_than_numbers():
     keep = some_channels(groups(*[3] * 5), random.Random(0))
     assert {len(kept) for kept in keep.values()} == {1, 2}
+
+
+def failing(*sets):
+    """Cuts fail that hold one of these sets of groups, by number."""
+    return lambda cut: "wrong" if any({f"g{i}" for i in one} <= {group.name for group in cut} for one in sets) else None
+
+
+@pytest.mark.parametrize(
+    ("sets", "named"),
+    [
+        ([{1}], ["g1"]),
+        ([{1}, {2}], ["g1", "g2"]),
+        ([{0, 2}], ["g2"]),  # the narrower of the two that do not go together
+        ([{0, 2, 3}], ["g3"]),
+        ([{0, 9}], ["g0", "g1", "g2", "g3"]),  # only with a group elsewhere: nobody can be let go
+    ],
+)
+def test_who_is_at_fault(sets, named):
+    found = culprits(groups(72, 6, 12, 3), failing(*sets))
+    assert [group.name for group in found] == named
