@@ -32,9 +32,8 @@ from compressor.graph.operators import Call, Dims, rule_for, unknown
 from compressor.graph.origins import Origins
 from exporters.signature import ExampleInputs, flatten_outputs
 
-_NOT_USERS = tuple(
-    str(Path(file).parent) + os.sep for file in (str(Path(__file__).parent), torch.__file__, exporters.__file__)
-)
+_NOT_USERS = tuple(str(Path(file).parent) + os.sep for file in (str(Path(__file__).parent), torch.__file__))
+_CALLER = str(Path(exporters.__file__).parent) + os.sep  # calls the model
 
 
 BATCH = 2  # in training; batch norm needs two
@@ -183,6 +182,11 @@ class _Follower(TorchDispatchMode):
             found = self._dims.get(tensor)
         return found if found is not None and len(found) == tensor.dim() else [None] * tensor.dim()
 
+    def place(self) -> str:
+        """The user's line that is being executed; for a program that was read from a file, the layer."""
+        layer = next((name for name in reversed(self.stack) if name), "")
+        return _line() or (f"layer {layer}" if layer else "the model's own code")
+
     def freeze_counted(self, tensor: Tensor) -> None:
         """Somebody uses a tensor; if it holds positions of an axis, the axis keeps them all."""
         for axis, reason in self._counted.get(tensor, ()):
@@ -202,7 +206,7 @@ class _Follower(TorchDispatchMode):
         results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if not results or func.namespace == "prim":
             return result
-        call = Call(func, arguments, result, lambda tensor: known[id(tensor)], self._origins.of, before, _place())
+        call = Call(func, arguments, result, lambda tensor: known[id(tensor)], self._origins.of, before, self.place())
         for tensor in tensors:
             self.freeze_counted(tensor)
         outputs = (rule_for(func) or unknown)(call)
@@ -248,7 +252,7 @@ class _AttentionScale(TorchFunctionMode):
         if func is torch.nn.functional.scaled_dot_product_attention and given.get("scale") is None:
             axis = self._follower.dims_of(args[0] if args else given["query"])[-1]
             if axis is not None:
-                place = f"aten.scaled_dot_product_attention at {_place()}"
+                place = f"aten.scaled_dot_product_attention at {self._follower.place()}"
                 axis.freeze(f"the attention's scale follows from the head dimension ({place})")
         return func(*args, **given)
 
@@ -298,15 +302,17 @@ def _sizes(arguments: dict[str, Any]) -> tuple[int, ...]:
     return tuple(size for size in found if isinstance(size, int))
 
 
-def _place() -> str:
-    """The nearest line that is neither PyTorch's nor ours."""
+def _line() -> str:
+    """The nearest line that is neither PyTorch's nor ours; empty if there is none."""
     frame = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
+        if file.startswith(_CALLER):
+            return ""
         if not file.startswith(_NOT_USERS) and not file.startswith("<"):
             return f"{short(file)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
-    return "PyTorch's own code"
+    return ""
 
 
 def short(file: str) -> str:

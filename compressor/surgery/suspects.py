@@ -72,7 +72,9 @@ def explain(error: Exception) -> str:
         return f"the cut network does not run: {message}."
     last = user[-1]
     line = linecache.getline(last.filename, last.lineno or 0).strip()
-    return f"after the cut, `{line[:100]}` ({short(last.filename)}:{last.lineno}) fails: {message}."
+    # A program that was read from a file has its code in memory.
+    place = "the loaded program" if last.filename.startswith("<") else f"{short(last.filename)}:{last.lineno}"
+    return f"after the cut, `{line.partition(';')[0][:100]}` ({place}) fails: {message}."
 
 
 def blocked_group(group: ChannelGroup, reason: str) -> BlockedGroup:

@@ -62,3 +62,26 @@ def test_reshapes_that_hold_numbers_of_channels(form: str, write: Callable[..., 
     assert found.plan.macs == expected.plan.macs
     with torch.no_grad():
         torch.testing.assert_close(found.module(inputs[0]), expected.module(inputs[0]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["pt2", "trace", "onnx"])
+def test_reasons_name_layers_and_no_code_in_memory(form: str, write: Callable[..., Path]) -> None:
+    """A file has no source lines: what blocks is said by the layer that executes it."""
+
+    class Picked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 1), nn.Linear(3, 5)
+            self.other = nn.Conv2d(3, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            picked = torch.flip(self.conv(x), [1]).mean((2, 3))[:, :3]
+            return self.head(picked) + self.other(x).mean((1, 2, 3))[:, None]
+
+    inputs = (torch.randn(2, 3, 20, 24),)
+    loaded = load_model(write(form, Picked(), inputs), inputs=shapes_of(inputs) if form == "trace" else ())
+    found = compressor.inspect(loaded.module, loaded.inputs)
+    reasons = {group.name: group.reason for group in found.blocked}
+    assert "its positions are" in reasons["conv"] or "by number" in reasons["conv"]
+    assert ".py" not in reasons["conv"] and "<" not in reasons["conv"]
+    assert "at layer " in reasons["conv"] or "at the model's own code" in reasons["conv"]
