@@ -54,7 +54,7 @@ def axes_of_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tupl
     own: dict[int, dict[tuple[int, ...], Axis]] = {}  # size -> axes of it, told apart by their atoms
     inner: dict[int, dict[tuple[int, ...], Axis]] = {}
     for step in traced.steps_of.get(layer, ()):
-        if step.name not in _SIZED:
+        if step.name not in _SIZED and "attention" not in step.name:
             continue
         target = own if step.modules and step.modules[-1] == layer else inner
         for axis in _sized_axes(step):
@@ -104,6 +104,11 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
 
 
 def _sized_axes(step: Step) -> Iterator[Axis]:
+    if "attention" in step.name:  # heads, and how many of them read one head of keys and values
+        for axis in step.inputs[0][:-2]:
+            if axis is not None:
+                yield from (axis, *axis.factors())
+        return
     if step.name == "aten.slice":  # a start counts the positions before it, and so does a stop
         whole = step.inputs[0][step.dim % len(step.inputs[0])]
         if whole is not None:

@@ -409,3 +409,24 @@ def test_a_model_that_does_not_train_on_its_inputs_is_followed_in_evaluation_alo
     groups, blocked = found(seeded(lambda: AuxiliaryHead(refuses=True)))
     assert list(groups) == ["stem"]
     assert all("is not called" in blocked[layer] for layer in ("aux_conv", "aux"))
+
+
+class GroupedQueries(nn.Module):
+    """Six heads of queries read two of keys and values; only another path of the code uses the number `shared`."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.dim = 3, 4
+        self.q, self.k, self.v, self.head = nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(24, 5)
+
+    def forward(self, x):
+        q, k, v = (layer(x).unflatten(-1, (-1, self.dim)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5, enable_gqa=True)
+        return self.head(mixed.transpose(1, 2).flatten(2))
+
+
+def test_attributes_count_heads_that_attention_itself_tells_apart():
+    groups, _ = found(seeded(GroupedQueries), torch.randn(2, 5, 8))
+    (shared,) = (group for group in groups.values() if group.n_channels == 3)
+    assert layers(shared) == ["q", "head"]
+    assert sizes(shared, "") == {"shared": None}
