@@ -18,7 +18,6 @@ from compressor.planning.rounding import STEPS, grid_of
 from compressor.planning.widths import solve
 
 ALLOCATIONS = ("local", "global")
-COARSE = 0.05  # how far below the budget coarse steps may stay before finer ones are tried
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def decide(
     for steps in STEPS:
         grids = {group.name: grid_of(group, round_to, steps) for group in judged}
         widths = solve(judged, grids, wanted, share, budget.remaining)
-        near = widths.met and widths.remaining >= budget.remaining * (1 - COARSE)
-        if round_to or near or not widths.shortfall:
+        if round_to or not widths.shortfall:
             break
     if widths.shortfall:
         notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
