@@ -1,9 +1,15 @@
-"""For every test: one thread per process.
+"""For every test: one thread per process, and Ctrl-C works.
 
 Several processes with two spinning threads each, on two cores that others use too, wait for one another most of the
 time. Set before PyTorch is imported; child processes inherit it.
+
+A shell without job control starts what it puts into the background deaf to Ctrl-C, and so would be every process that
+a test starts and interrupts.
 """
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
