@@ -7,13 +7,10 @@ about axes, so memory is that of one inference.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,17 +21,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-import exporters
 from compressor.core.copies import share_tensors
 from compressor.graph.axis import Axis
 from compressor.graph.cost import evaluating, product_of
 from compressor.graph.operators import Call, Dims, rule_for, unknown
 from compressor.graph.origins import Origins
+from compressor.graph.source_lines import source_line
 from exporters.signature import ExampleInputs, flatten_outputs
-
-_NOT_USERS = tuple(str(Path(file).parent) + os.sep for file in (str(Path(__file__).parent), torch.__file__))
-_CALLER = str(Path(exporters.__file__).parent) + os.sep  # calls the model
-
 
 BATCH = 2  # in training; batch norm needs two
 
@@ -185,7 +178,7 @@ class _Follower(TorchDispatchMode):
     def place(self) -> str:
         """The user's line that is being executed; for a program that was read from a file, the layer."""
         layer = next((name for name in reversed(self.stack) if name), "")
-        return _line() or (f"layer {layer}" if layer else "the model's own code")
+        return source_line() or (f"layer {layer}" if layer else "the model's own code")
 
     def freeze_counted(self, tensor: Tensor) -> None:
         """Somebody uses a tensor; if it holds positions of an axis, the axis keeps them all."""
@@ -300,27 +293,6 @@ def _sizes(arguments: dict[str, Any]) -> tuple[int, ...]:
         value = arguments.get(name)
         found += [value] if isinstance(value, int) else value if isinstance(value, (list, tuple)) else []
     return tuple(size for size in found if isinstance(size, int))
-
-
-def _line() -> str:
-    """The nearest line that is neither PyTorch's nor ours; empty if there is none."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(_CALLER):
-            return ""
-        if not file.startswith(_NOT_USERS) and not file.startswith("<"):
-            return f"{short(file)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
-
-
-def short(file: str) -> str:
-    """A file's name without the part that says where packages are installed."""
-    parts = Path(file).parts
-    if "site-packages" in parts:
-        return "/".join(parts[parts.index("site-packages") + 1 :])
-    return "/".join(parts[-2:])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from compressor.core.groups import BlockedGroup, ChannelGroup
-from compressor.graph.tracing import short
+from compressor.graph.source_lines import short
 
 
 def some_channels(groups: Sequence[ChannelGroup], generator: random.Random) -> dict[str, list[int]]:
