@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +21,18 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
         Exception: whatever the tracer raises where an operator has no translation.
     """
     axes = source.inputs.interface.axis_names(len(source.input_names))
-    dynamic = any(0 in named for named in axes) and _runs(source.module, source.batched_inputs)
+    if any(0 in named for named in axes) and _runs(source.module, source.batched_inputs):
+        try:
+            return True, _write(source, path, opset, axes, dynamic=True)
+        except OSError:  # the disk, not the model
+            raise
+        except Exception:  # an operator whose attributes follow from the batch: with a fixed one they are numbers
+            path.unlink(missing_ok=True)
+    return False, _write(source, path, opset, axes, dynamic=False)
+
+
+def _write(source: Source, path: Path, opset: int | None, axes: Sequence[Mapping[int, str]], *, dynamic: bool) -> str:
+    """Traces with a variable batch or the example's, and says which constants were taken from the example."""
     inputs = source.batched_inputs if dynamic else source.inputs
     batch = next((named[0] for named in axes if 0 in named), "batch")
     variable = {
@@ -40,12 +52,9 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
             opset_version=opset,
         )
     frozen = [warning.message for warning in caught if warning.category.__name__ == "TracerWarning"]
-    note = (
-        f"{len(frozen)} constants taken from the example; the first: {first_line(_exception(frozen[0]))}"
-        if frozen
-        else ""
-    )
-    return dynamic, note
+    if not frozen:
+        return ""
+    return f"{len(frozen)} constants taken from the example; the first: {first_line(_exception(frozen[0]))}"
 
 
 class _Positional(nn.Module):

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from exporters.errors import InvalidExportOption, MissingRuntime, UnsupportedOperator
 from exporters.export import available_formats, export
@@ -256,3 +257,35 @@ def test_mobilenet_v3_small_with_its_tiny_outputs(tmp_path: Path) -> None:
     assert verify(file, module, x, batch_sizes=[1, 3]).passed
     other = torchvision.models.mobilenet_v3_small().eval()
     assert not verify(file, other, x, batch_sizes=[1]).passed
+
+
+class KernelPerInput(nn.Module):
+    """Every input of the batch is convolved with a kernel computed from it: as many groups as the batch has inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.Parameter(torch.randn(1, 5 * 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        kernels = (x.mean((1, 2, 3))[:, None] @ self.experts).view(n * 5, 3, 1, 1)
+        return functional.conv2d(x.reshape(1, n * 3, *x.shape[2:]), kernels, groups=n).view(n, 5, *x.shape[2:])
+
+
+def test_an_attribute_that_follows_from_the_batch_fixes_it(tmp_path: Path) -> None:
+    x = torch.randn(1, 3, 8, 8)
+    (file,) = export(KernelPerInput(), x, ["onnx"], tmp_path)
+    assert file.details["batch"] == "fixed at 1"
+    assert file.details["exporter"].startswith("torch.onnx TorchScript, because onnx cannot express the operator")
+    assert verify(file, KernelPerInput().eval(), x).passed
+
+
+def test_a_file_that_the_checker_refuses_is_not_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch has been seen to leave out constants that nodes read; then the model is traced."""
+
+    def refuse(path: str) -> None:
+        raise onnx.checker.ValidationError("input 'min' of node is not output of any previous nodes")
+
+    monkeypatch.setattr("exporters.onnx_writers.dynamo.onnx.checker.check_model", refuse)
+    (file,) = export(nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8), ["onnx"], tmp_path)
+    assert "TorchScript, because onnx cannot express the model (input 'min' of node" in file.details["exporter"]
