@@ -20,7 +20,9 @@ def _option(help_text: str, panel: str, *names: str, metavar: str) -> Any:
 
 
 _MODEL = typer.Argument(
-    help="A model file: pickled module, state dict (with --arch) or .safetensors.", show_default=False, metavar="MODEL"
+    help="A model file: pickled module, .onnx, .pt2, TorchScript; state dict or .safetensors (with --arch).",
+    show_default=False,
+    metavar="MODEL",
 )
 Model = Annotated[Path, _MODEL]
 ModelOrRecipes = Annotated[Path | None, _MODEL]  # a recipe may name the model

@@ -173,7 +173,7 @@ def _other(head: bytes, path: Path) -> tuple[str, str]:
         return "a text file, not a model", "Pass the file that torch.save wrote."
     return (
         "not a model file that is known here (its content fits no format)",
-        "Pass what torch.save wrote, or .safetensors.",
+        "Pass what torch.save wrote, .safetensors, .onnx, .pt2 or TorchScript.",
     )
 
 

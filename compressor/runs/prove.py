@@ -62,9 +62,9 @@ def _fault(record: Record, plan: PruningPlan, reference: Reference) -> str:
     except ShapeChanged as error:
         return str(error)
     record.difference = found
-    return "" if found.equal else differing(found)
+    return "" if found.equal else _differing(found)
 
 
-def differing(found: Difference) -> str:
+def _differing(found: Difference) -> str:
     """By how much, in words."""
     return f"cutting and masking differ by {found.max_rel:.1e} of the outputs' size (tolerance {found.tolerance:.0e})"
