@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, save_model
+from torch import Tensor, nn
 
 from compressor.core import serial
 from compressor.core.errors import ModelFileError, WeightsMismatch
@@ -37,19 +39,42 @@ def save_weights(module: nn.Module, path: Path) -> None:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Fills `module`, which already has the saved shapes.
 
+    Tensors are copied one by one: `load_state_dict` asks classes that convert old files (MNASNet's) for the version of
+    the class that wrote this one, and safetensors keep none.
+
     Raises:
         ModelFileError: the file is damaged.
         WeightsMismatch: it is of another model.
     """
     try:
-        load_model(module, str(path), strict=True)
+        saved = load_file(str(path))
     except SafetensorError as error:
         raise ModelFileError(f"{path}: cannot be read ({error}). Make the run again.") from error
-    except RuntimeError as error:
-        first = str(error).splitlines()
-        raise WeightsMismatch(
-            f"{path}: does not fit this model: {' '.join(line.strip() for line in first[:3])}"
-        ) from error
+    state = module.state_dict()
+    if problem := _mismatch(state, saved):
+        raise WeightsMismatch(f"{path}: does not fit this model: {problem}.")
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            state[name].copy_(tensor)
+
+
+def _mismatch(state: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str:
+    """How names, shapes and kinds of numbers differ; empty where they fit. Shared tensors are saved under one name."""
+    filled = {state[name].untyped_storage().data_ptr() for name in saved if name in state}
+    missing = [name for name, t in state.items() if name not in saved and t.untyped_storage().data_ptr() not in filled]
+    unexpected = [name for name in saved if name not in state]
+    if missing or unexpected:
+        words = [("it lacks", missing), ("it holds", unexpected)]
+        return " and ".join(f"{verb} {', '.join(names[:3])}" for verb, names in words if names)
+    for name, tensor in saved.items():
+        ours = state[name]
+        if tensor.shape != ours.shape or tensor.dtype != ours.dtype:
+            return f"{name} is {_sort(tensor)} in the file and {_sort(ours)} in the model"
+    return ""
+
+
+def _sort(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def replay(run: Path, model: nn.Module) -> nn.Module:

@@ -34,6 +34,39 @@ def test_shared_tensors_are_stored_once(tmp_path):
     assert torch.equal(fresh[1].weight, model[0].weight)
 
 
+def test_classes_that_want_the_version_of_the_file(tmp_path):
+    """As MNASNet does: weights are copied as they were saved, and nothing is converted."""
+
+    class Versioned(nn.Linear):
+        def _load_from_state_dict(self, state_dict, prefix, local_metadata, *others):
+            if local_metadata.get("version") != 2:
+                raise ValueError("version should be set to 2")
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+    saved, fresh = Versioned(3, 3), Versioned(3, 3)
+    save_weights(saved, tmp_path / "weights.safetensors")
+    load_weights(fresh, tmp_path / "weights.safetensors")
+    assert torch.equal(fresh.weight, saved.weight)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda: nn.Linear(3, 4), r"bias is float32 \(3,\) in the file and float32 \(4,\) in the model"),
+        (lambda: nn.Linear(3, 3).double(), r"float32 \(3,\) in the file and float64"),
+        (lambda: nn.Linear(3, 3, bias=False), "it holds bias"),
+        (lambda: nn.Sequential(nn.Linear(3, 3)), "it lacks 0.weight, 0.bias and it holds bias, weight"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, other, message):
+    save_weights(nn.Linear(3, 3), tmp_path / "weights.safetensors")
+    model = other()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(WeightsMismatch, match=message):
+        load_weights(model, tmp_path / "weights.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_the_same_weights_are_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_weights(seeded(digits.network), tmp_path / name)
