@@ -52,11 +52,18 @@ def product_of(func: Any, args: Any, kwargs: Any, result: Any, origins: Origins)
     count = flop_registry.get(func._overloadpacket)
     if count is None:
         return None
-    # The weight is the largest operand that comes from parameters; a bias comes from them too.
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    weights = [tensor for tensor in tensors if tensor.dim() > 1 and origins.of(tensor)]
+    weights = [tensor for tensor in _operands(func, args, kwargs) if tensor.dim() > 1 and origins.of(tensor)]
     name = origins.of(max(weights, key=lambda tensor: tensor.numel())) if weights else ""
     return count(*args, **kwargs, out_val=result) // 2, name
+
+
+def _operands(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that are multiplied with each other; biases of more than one axis are not among them."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    name = func._schema.name.rpartition("::")[2]
+    if "attention" in name:
+        return tensors[:3]
+    return tensors[1:3] if name in ("addmm", "baddbmm", "addbmm") else tensors
 
 
 class _MacCounter(TorchDispatchMode):

@@ -21,7 +21,7 @@ from compressor.graph.grouping import (
 )
 from compressor.graph.kinds import with_kinds
 from compressor.graph.layers import makes_channels
-from compressor.graph.ties import Tie, owner_of, tie
+from compressor.graph.ties import Tie, owner_of, tie, tie_what_is_counted
 from compressor.graph.tracing import Step, Trace, trace
 from exporters.signature import ExampleInputs
 
@@ -77,6 +77,7 @@ def follow(
         raise UnsupportedModel(
             f"The model's channels cannot be followed, since it does not run ({reason}). Give inputs that it accepts."
         ) from error
+    tie_what_is_counted(traced)
     tie(model, traced, tied or {})
     _keep_ignored(modules, ignored, traced)
     _keep_unread(modules, traced)

@@ -17,6 +17,7 @@ from torch import nn
 from compressor.graph.attributes import axes_of_value
 from compressor.graph.axis import Axis, merge, unify
 from compressor.graph.layers import makes_channels
+from compressor.graph.marks import is_pytorchs
 from compressor.graph.tracing import Step, Trace
 
 MAX_LAYERS = 12  # in a module whose axes may be tied; a larger one is no block but a network
@@ -26,17 +27,26 @@ class Tie(IntEnum):
     """How much of a kind of module is tied."""
 
     NOTHING = 0
-    COUNTED = 1  # axes that one attribute may count
+    COUNTED = 1  # attributes count axes of their value, and axes that one attribute may count are one
     MADE = 2  # axes of one size that its layers make
     ALL = 3  # all axes of one size
 
 
 def tie(model: nn.Module, traced: Trace, kinds: Mapping[str, Tie]) -> None:
-    """Makes equal axes one, inside every module of the named kinds."""
+    """Makes equal axes one, inside every module of the named kinds.
+
+    What PyTorch's own modules keep is not seen to arrive anywhere, and nothing would tie modules that are in no block:
+    there, integers are taken to count axes of their value from the first.
+    """
+    blocks = tuple(f"{layer}." for layer, module in model.named_modules() if layer and kind_of(module))
+    for layer, module in model.named_modules():
+        if is_pytorchs(module) or not f"{layer}.".startswith(blocks):
+            traced.guessed.add(layer)
     for layer, module in model.named_modules():
         level = kinds.get(kind_of(module), Tie.NOTHING)
         if level is Tie.NOTHING:
             continue
+        traced.guessed.update(path for _, path in _inside(module, layer))
         why = f"the code of {layer} ({type(module).__name__}) takes two sizes to be one"
         for inner, path in _inside(module, layer) if level is Tie.COUNTED else ():
             _tie_counted(inner, path, traced, why)
@@ -46,6 +56,15 @@ def tie(model: nn.Module, traced: Trace, kinds: Mapping[str, Tie]) -> None:
         for axis in _axes(module, layer, traced, level):
             known = first.setdefault(axis.size, axis)
             unify(known, axis, why)
+
+
+def tie_what_is_counted(traced: Trace) -> None:
+    """Makes the axes one that one attribute was seen to count: `head_dim` of queries and of values, both halves of a
+    split. It can hold one number only."""
+    for attribute, axes in traced.counted.items():
+        owner = f"{attribute.layer}.{attribute.name}" if attribute.layer else attribute.name
+        for axis in axes[1:]:
+            unify(axes[0], axis, f"{owner} counts two axes")
 
 
 def _inside(module: nn.Module, layer: str) -> Iterator[tuple[nn.Module, str]]:

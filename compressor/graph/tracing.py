@@ -8,7 +8,7 @@ about axes, so memory is that of one inference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from compressor.core.copies import share_tensors
 from compressor.graph.axis import Axis
 from compressor.graph.cost import evaluating, product_of
+from compressor.graph.marks import Attribute, Marks
 from compressor.graph.operators import Call, Dims, rule_for, unknown
 from compressor.graph.origins import Origins
 from compressor.graph.source_lines import source_line
@@ -58,6 +59,8 @@ class Trace:
     makes: frozenset[str]  # parameters that make channels
     touched: frozenset[str]  # parameters and buffers that were read, by the first of their names
     entered: dict[str, Dims]  # module path -> axes of the first tensor that it was called with
+    counted: dict[Attribute, list[Axis]]  # integer that modules keep -> axes that it was seen to count
+    guessed: set[str]  # modules whose other integers count axes of their value
 
     @cached_property
     def steps_of(self) -> dict[str, list[Step]]:
@@ -89,8 +92,9 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
             names[id(tensor)] = name
         tensors[name] = known[id(tensor)]
     follower = _Follower(model, known, names)
+    marks = Marks(model, follower.dims_of, follower.stack)
     with evaluating(model):
-        _follow(follower, model, inputs)
+        _follow(follower, model, inputs, marks)
     parameters = {id(parameter) for parameter in model.parameters()}
     if not follower.touched.issuperset(name for key, name in names.items() if key in parameters):
         _follow_training(follower, model, inputs, tensors)
@@ -101,16 +105,21 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
         frozenset(follower.makes),
         frozenset(follower.touched),
         follower.entered,
+        marks.counted,
+        set(),
     )
 
 
-def _follow(follower: _Follower, model: nn.Module, inputs: ExampleInputs) -> None:
+def _follow(
+    follower: _Follower, model: nn.Module, inputs: ExampleInputs, marks: AbstractContextManager[object] | None = None
+) -> None:
     """One pass in the mode in which the model is; its outputs keep their shape."""
     with (
         _as_it_was(model),
         _module_stack(model, follower),
         torch.random.fork_rng(devices=[]),
         _AttentionScale(follower),
+        marks or nullcontext(),
         follower,
     ):
         outputs = flatten_outputs(inputs.call(model))

@@ -12,6 +12,8 @@ from exporters.failures import first_line
 from exporters.quiet import quietly, without_native_output
 from exporters.signature import ExampleInputs, flatten_outputs
 from exporters.source import Source
+from exporters.types import ExportedFile
+from exporters.verify import verify
 
 
 def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[bool, str]:
@@ -23,11 +25,14 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
     axes = source.inputs.interface.axis_names(len(source.input_names))
     if any(0 in named for named in axes) and _runs(source.module, source.batched_inputs):
         try:
-            return True, _write(source, path, opset, axes, dynamic=True)
+            frozen = _write(source, path, opset, axes, dynamic=True)
+            if not frozen or _holds_for_other_batches(source, path):
+                return True, frozen
         except OSError:  # the disk, not the model
             raise
         except Exception:  # an operator whose attributes follow from the batch: with a fixed one they are numbers
-            path.unlink(missing_ok=True)
+            pass
+        path.unlink(missing_ok=True)
     return False, _write(source, path, opset, axes, dynamic=False)
 
 
@@ -67,6 +72,16 @@ class _Positional(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         called = ExampleInputs(self.inputs.names, tensors, self.inputs.by_keyword)
         return tuple(flatten_outputs(called.call(self.module)))
+
+
+def _holds_for_other_batches(source: Source, path: Path) -> bool:
+    """Whether the file gives the module's numbers at batch sizes that it was not traced with.
+
+    A trace unrolls loops over the batch, as detectors have them: the file then takes one batch size only.
+    """
+    file = ExportedFile("onnx", path, tuple(source.input_names), (), True, path.stat().st_size, "")
+    sizes = [size for size in (1, 2, 3) if size != source.batched_inputs.batch_size]
+    return verify(file, source.module, source.inputs, batch_sizes=sizes, seeds=(0,)).passed
 
 
 def _runs(module: nn.Module, inputs: ExampleInputs) -> bool:

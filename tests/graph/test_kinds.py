@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 def test_a_block_of_a_transformer():
     assert kinds(seeded(Block), TOKENS) == {
-        "embed": "embed", "q:1": "head_dim", "q:2": "heads", "v": "head_dim", "gate": "mlp",
+        "embed": "embed", "q:1": "heads", "q:2": "head_dim", "gate": "mlp",
     }  # fmt: skip
 
 

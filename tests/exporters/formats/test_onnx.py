@@ -49,3 +49,24 @@ def test_constants_are_folded(tmp_path):
         written(Folding(), torch.randn(2, 4), path, simplify=simplify)
         nodes.append(len(onnx.load(str(path)).graph.node))
     assert nodes[1] <= nodes[0]
+
+
+def test_a_loop_over_the_batch_fixes_the_batch(tmp_path):
+    """As detectors have it. torch.export refuses the branch, and the tracer unrolls the loop."""
+
+    class Looping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x):
+            if x.sum() > 1e9:
+                x = -x
+            return torch.stack([self.linear(one) for one in x])
+
+    module, x = Looping(), torch.randn(2, 4)
+    plugin, told = written(module, x, tmp_path / "model.onnx")
+    assert not told.dynamic_batch and told.details["batch"] == "fixed at 2"
+    with torch.no_grad():
+        found = plugin.load(tmp_path / "model.onnx").run([x.numpy()])[0]
+        assert torch.allclose(torch.from_numpy(found), module(x), atol=1e-5)

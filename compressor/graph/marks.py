@@ -1,0 +1,221 @@
+"""Where the sizes that modules keep in their attributes (num_heads, head_dim, pieces of a split) arrive.
+
+While the model runs, the integers in its modules' attributes are replaced by integers that know where they come from.
+A call that is given one says which axis it counts: the second size of a view is the second axis of its result. So a
+window size of 4 is not taken for 4 heads. Arithmetic gives plain integers again, so it is not seen what they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from compressor.graph.axis import Axis, part
+
+_NOT_SIZES = ("idx", "index", "_id")  # endings of attributes that number things and do not count them
+
+
+class Attribute(NamedTuple):
+    """An integer that a module keeps."""
+
+    layer: str
+    name: str
+    entry: int | None  # of a tuple or a list
+
+
+class Marked(int):
+    """An integer that knows which attribute it was read from."""
+
+    attribute: Attribute
+    reader: object  # the trace that marked it; caches of libraries may keep integers of an earlier one
+
+    def __neg__(self) -> Marked:
+        return marked(-int(self), self.attribute, self.reader)
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+
+def marked(value: int, attribute: Attribute, reader: object) -> Marked:
+    """`value` with its origin."""
+    result = Marked(value)
+    result.attribute, result.reader = attribute, reader
+    return result
+
+
+def numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
+    """(attribute, entry of a tuple or a list, value) of the integers above 1 that a module keeps."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or name.endswith(_NOT_SIZES) or isinstance(value, bool):
+            continue
+        if isinstance(value, int) and value > 1:
+            yield name, None, value
+        elif isinstance(value, (tuple, list)) and value and all(type(each) is int for each in value):
+            yield from ((name, i, each) for i, each in enumerate(value) if each > 1)
+
+
+def is_pytorchs(module: nn.Module) -> bool:
+    """Whether the class is PyTorch's own: what these pass on is not seen by a mode."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+class Marks(TorchFunctionMode):
+    """While it is open, calls that are given integers from attributes say which axes these count.
+
+    Whoever opens it puts the modules' attributes back.
+    """
+
+    def __init__(self, model: nn.Module, dims_of: Callable[[Tensor], list[Axis | None]], stack: Sequence[str]) -> None:
+        """
+        Args:
+            model: to be run once.
+            dims_of: the axes of a tensor.
+            stack: paths of the modules being executed, innermost last.
+        """
+        super().__init__()
+        self.counted: dict[Attribute, list[Axis]] = {}  # none: it arrived where it counts no axis that is followed
+        self._model, self._dims_of, self._stack = model, dims_of, stack
+        self._put_on: list[tuple[nn.Module, Marked]] = []
+
+    def __enter__(self) -> Marks:
+        for layer, module in self._model.named_modules():
+            if is_pytorchs(module):
+                continue
+            for name, entry, value in list(numbers(module)):
+                mark = marked(value, Attribute(layer, name, entry), self)
+                whole = vars(module)[name]
+                vars(module)[name] = mark if entry is None else _with_entry(whole, entry, mark)
+                self._put_on.append((module, mark))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        # What the forward pass itself writes (a window no larger than the image) is no size to be set by others.
+        for module, mark in self._put_on:
+            now = vars(module).get(mark.attribute.name)
+            if mark is not now and not (isinstance(now, (tuple, list)) and any(each is mark for each in now)):
+                self.counted[mark.attribute] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        marks = [leaf for leaf in _leaves((args, given)) if isinstance(leaf, Marked) and self._is_near(leaf)]
+        dims = self._dims_of(args[0]) if marks and args and isinstance(args[0], Tensor) else []
+        result = func(*args, **given)
+        name = getattr(func, "__name__", "")
+        if marks and name not in _UNCLEAR:
+            for mark in marks:
+                self.counted.setdefault(mark.attribute, [])
+            arrive = _ARRIVALS.get(name)
+            for value, axis in arrive(args, given, dims, result, self._dims_of) if arrive else ():
+                if isinstance(value, Marked) and value in marks and axis is not None and axis.size == abs(value):
+                    self.counted[value.attribute].append(axis)
+        return result
+
+    def _is_near(self, mark: Marked) -> bool:
+        """Whether it was marked in this trace, by a module that calls, or is called by, the one being executed."""
+        layer, active = mark.attribute.layer, self._stack[-1] if self._stack else ""
+        inside = f"{layer}.".startswith(f"{active}.") or f"{active}.".startswith(f"{layer}.")
+        return mark.reader is self and (inside or not layer or not active)
+
+
+Arrival = Iterator[tuple[Any, Axis | None]]  # integers as they were given, and the axis that each counts
+
+
+def _shape(args: Any, kwargs: Any, _dims: Any, result: Tensor, dims_of: Any) -> Arrival:
+    sizes = [each for each in args if not isinstance(each, Tensor)] or [kwargs.get("size", kwargs.get("shape", ()))]
+    if len(sizes) >= 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = list(sizes[0])  # further arguments are no sizes
+    found = dims_of(result)
+    yield from zip(sizes, found, strict=False) if len(sizes) == len(found) else ()
+
+
+def _unflatten(args: Any, kwargs: Any, dims: Any, result: Tensor, dims_of: Any) -> Arrival:
+    number = (args[1] if len(args) > 1 else kwargs["dim"]) % len(dims)
+    yield from zip(args[2] if len(args) > 2 else kwargs["sizes"], dims_of(result)[number:], strict=False)
+
+
+def _split(args: Any, kwargs: Any, dims: Any, result: Sequence[Tensor], dims_of: Any) -> Arrival:
+    sizes = args[1] if len(args) > 1 else kwargs.get("split_size_or_sections", kwargs.get("split_sizes", ()))
+    number = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % len(dims)
+    pieces = [dims_of(piece)[number] for piece in result]
+    yield from zip(sizes if isinstance(sizes, (tuple, list)) else [sizes] * len(pieces), pieces, strict=False)
+
+
+def _narrow(args: Any, kwargs: Any, dims: Any, result: Tensor, dims_of: Any) -> Arrival:
+    given = dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
+    number, start, length = given["dim"], given["start"], given["length"]
+    yield length, dims_of(result)[number % len(dims)]
+    yield start, _up_to(dims[number % len(dims)], start)
+
+
+def _index(args: Any, _kwargs: Any, dims: Any, _result: Any, _dims_of: Any) -> Arrival:
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    if any(isinstance(each, (Tensor, list)) for each in index):
+        return
+    n_named = sum(each is not None and each is not Ellipsis for each in index)
+    number = 0
+    for each in index:
+        if each is Ellipsis:
+            number += len(dims) - n_named
+        elif each is not None:
+            if isinstance(each, slice) and number < len(dims):
+                yield each.start, _up_to(dims[number], each.start)
+                yield each.stop, _up_to(dims[number], each.stop)
+            number += 1
+
+
+def _normalized(args: Any, kwargs: Any, dims: Any, _result: Any, _dims_of: Any) -> Arrival:
+    shape = args[1] if len(args) > 1 else kwargs["normalized_shape"]
+    yield from zip(reversed(shape), reversed(dims), strict=False)
+
+
+def _up_to(whole: Axis | None, number: Any) -> Axis | None:
+    """The positions before `number`, or the last ones where it is negative."""
+    if whole is None or not isinstance(number, int) or not 0 < abs(number) < whole.size:
+        return whole if whole is not None and number == whole.size else None
+    return part(whole, 0, number, "") if number > 0 else part(whole, whole.size + number, whole.size, "")
+
+
+# Calls whose integers may count an axis in ways that are not looked into.
+_UNCLEAR = frozenset(
+    (
+        "group_norm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+        "repeat", "tile", "repeat_interleave", "pad", "arange", "unfold", "as_strided", "multi_head_attention_forward",
+    )
+)  # fmt: skip
+
+_ARRIVALS: dict[str, Callable[..., Arrival]] = {
+    **dict.fromkeys(
+        (
+            "view", "reshape", "expand", "broadcast_to", "zeros", "ones", "empty", "full", "new_zeros", "new_ones",
+            "new_empty", "new_full", "rand", "randn",
+        ),
+        _shape,
+    ),
+    "unflatten": _unflatten,
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    "narrow": _narrow,
+    "__getitem__": _index,
+    "layer_norm": _normalized,
+    "rms_norm": _normalized,
+}  # fmt: skip
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, slice):
+            yield from (leaf.start, leaf.stop, leaf.step)
+        else:
+            yield leaf
+
+
+def _with_entry(whole: Any, entry: int, mark: Marked) -> Any:
+    items = [*whole[:entry], mark, *whole[entry + 1 :]]
+    if isinstance(whole, list):
+        return items
+    return type(whole)(*items) if hasattr(whole, "_fields") else type(whole)(items)
