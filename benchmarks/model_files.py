@@ -2,10 +2,11 @@
 
 Each architecture is written as a torch.export program, a TorchScript archive and an ONNX file by both of torch's
 exporters; each file goes through the real command line (half of the MACs, ONNX export, checked). Then the live module
-is cut by the file's plan, and the small models' outputs are compared on random images. Exporters fold batch norms into
-the convolutions of ONNX files, so that a criterion on weights sees other weights: there the plan may differ, and the
-outputs under one plan must not. With `--weights` and `--data`, ResNet-56 is read from its state dict and from ONNX with
-its norms kept, and their accuracies stand side by side.
+is cut by the file's plan, and the small models' outputs are compared on random images. A file may have finer groups
+(PyTorch's own attention ties its heads to the stream, a file does not): then the file's module is cut by the live
+module's plan. Exporters fold batch norms into the convolutions of ONNX files, so that a criterion on weights sees other
+weights: there the plan may differ, and the outputs under one plan must not. With `--weights` and `--data`, ResNet-56 is
+read from its state dict and from ONNX with its norms kept, and their accuracies stand side by side.
 
     python benchmarks/model_files.py [--models resnet50,swin_t] [--weights ../shared/weights --data DATA]
 
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cifar_resnet
 
 import compressor
+from compressor.core.groups import ChannelGroup
 from compressor.core.plan import PruningPlan
+from compressor.loading.model_file import load_model
 from compressor.runs.saved import load_program, read_plan
 from compressor.surgery.cut import cut_copy
 from compressor.surgery.expand import expand
@@ -123,47 +126,63 @@ def compare(name: str, form: Form, work: Path) -> dict[str, object]:
         warnings.simplefilter("ignore")
         form.write(module, image, path)
     failure, seconds = compress([str(path), *form.arguments, "--export", "onnx"], folder)
-    path.unlink()
     if failure:
         return {"failure": failure}
     plan, program = read_plan(folder), load_program(folder)
-    with torch.no_grad():
-        found = program(image)
-        found = found[0] if isinstance(found, (tuple, list)) else found
-        expected, same_groups, same_kept = cut_alike(module, image, plan)
-        error = float((found - expected).abs().max() / expected.abs().max()) if expected is not None else None
+    live = compressor.compress(module, image[:1], macs=0.5)
+    groups = compressor.inspect(module, image[:1]).groups
+    same = {group.name: group.n_channels for group in groups} == {k: v.n_channels for k, v in plan.groups.items()}
+    if same:
+        keep = {name: kept.keep for name, kept in plan.groups.items()}
+        expected = outputs(cut_copy(module, *expand(groups, keep, module)), image)
+        found = outputs(program, image)
+    else:
+        expected = outputs(live.module, image)
+        loaded = load_model(path, inputs=form.arguments[1:])
+        finer = compressor.inspect(loaded.module, loaded.inputs).groups
+        found = outputs(cut_copy(loaded.module, *expand(finer, translated(live.plan, finer), loaded.module)), image)
+    path.unlink()
     shutil.rmtree(folder)
     return {
         "groups": len(plan.groups),
-        "same_groups": same_groups,
-        "same_kept": same_kept,
-        "error": error,
+        "live_groups": len(groups),
+        "plan_of": "file" if same else "live module",
+        "same_kept": sum(live.plan.groups.get(name) == kept for name, kept in plan.groups.items()),
+        "error": float((found - expected).abs().max() / expected.abs().max()),
         "seconds": seconds,
     }
 
 
-def cut_alike(module: nn.Module, image: Tensor, plan: PruningPlan) -> tuple[Tensor | None, bool, int]:
-    """What the live module computes once it is cut by a file's plan, whether its groups are the file's, and in how many
-    groups it would have chosen the same channels by itself."""
-    live = compressor.compress(module, image[:1], macs=0.5)
-    coverage = compressor.inspect(module, image[:1])
-    same_kept = sum(live.plan.groups.get(name) == kept for name, kept in plan.groups.items())
-    sizes = {group.name: group.n_channels for group in coverage.groups}
-    if {name: kept.n_channels for name, kept in plan.groups.items()} != {name: sizes.get(name) for name in plan.groups}:
-        return None, False, same_kept
-    keep = {name: kept.keep for name, kept in plan.groups.items()}
-    small = cut_copy(module, *expand(coverage.groups, keep, module))
-    return small(image), live.plan.groups.keys() == plan.groups.keys(), same_kept
+def outputs(module: Callable[[Tensor], object], image: Tensor) -> Tensor:
+    """A classifier's only output."""
+    with torch.no_grad():
+        found = module(image)
+    return found[0] if isinstance(found, (tuple, list)) else found
+
+
+def translated(plan: PruningPlan, groups: Sequence[ChannelGroup]) -> dict[str, list[int]]:
+    """The channels that a file's groups keep under the live module's plan, by axes of tensors of one name.
+
+    Names of ONNX nodes have underscores where those of modules have dots.
+    """
+    kept_on = {(cut.tensor.replace(".", "_"), cut.axis): set(cut.keep) for cut in plan.cuts}
+    keep = {}
+    for group in groups:
+        for axis in (axis for member in group.members for axis in member.axes):
+            kept = kept_on.get((axis.tensor.replace(".", "_"), axis.axis))
+            if kept is not None:
+                keep[group.name] = sorted({c for p, c in zip(axis.position, axis.channel, strict=True) if p in kept})
+                break
+    return keep
 
 
 def row(name: str, title: str, found: dict[str, object]) -> str:
     """One line of the table."""
     if "failure" in found:
         return f"| {name} | {title} | {found['failure']} |"
-    error = "no such plan" if found["error"] is None else f"{found['error']:.0e}"
-    same = "yes" if found["same_groups"] else "NO"
-    kept = f"{found['same_kept']} of {found['groups']}"
-    return f"| {name} | {title} | {found['groups']} | {same} | {kept} | {error} | {found['seconds']:.0f} |"
+    groups = f"{found['groups']} ({found['live_groups']})"
+    under = f"{found['error']:.0e} (of the {found['plan_of']})"
+    return f"| {name} | {title} | {groups} | {found['same_kept']} | {under} | {found['seconds']:.0f} |"
 
 
 def resnet56(weights: Path, data: Path, work: Path) -> list[str]:
@@ -202,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.backends.mha.set_fastpath_enabled(False)
-    print(f"{HEADS}\n|{'---|' * 7}")
+    print(f"{HEADS}\n|{'---|' * 6}")
     for name in filter(None, options.models.split(",")):
         for form in FORMS:
             kept = options.work / f"{name}.{form.suffix}.json"

@@ -170,7 +170,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--family", default="", help="one family, as --list names them")
     parser.add_argument("--list", action="store_true", help="show the models and stop")
     parser.add_argument("--redo", choices=("failed", "all"), help="run ours again; torch-pruning's results are kept")
-    parser.add_argument("--limit-s", type=_positive, default=300.0, help="seconds for one model")
+    parser.add_argument("--limit-s", type=_positive, default=600.0, help="seconds for one model")
     parser.add_argument("--memory-gib", type=_positive, default=12.0, help="memory for one model and its children")
     parser.add_argument("--jobs", type=int, choices=range(1, 65), default=1, metavar="N", help="models at a time")
     parser.add_argument("--without-torch-pruning", action="store_true")

@@ -205,11 +205,14 @@ STAGES: tuple[tuple[str, Callable[[Subject], Facts], str], ...] = (
 
 
 def _draw_zeros(model: nn.Module) -> None:
-    """Weights that start at zero (the last layers of some) would make every output a constant, and prove nothing."""
+    """Weights that start at zero (the last layers of some) would make every output a constant, and prove nothing.
+
+    Biases of zero would hide one that is lost, and give a detector's boxes one score, whose order then is anybody's.
+    """
     with torch.no_grad():
         for weight in model.parameters():
-            if weight.dim() > 1 and weight.is_floating_point() and not bool(weight.any()):
-                weight.normal_(std=0.02)
+            if weight.is_floating_point() and weight.numel() > 1 and not bool(weight.any()):
+                weight.normal_(std=0.02 if weight.dim() > 1 else 0.1)
 
 
 def _plan(subject: Subject) -> Any:
