@@ -95,11 +95,11 @@ class Marks(TorchFunctionMode):
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        # What the forward pass itself writes (a window no larger than the image) is no size to be set by others.
+        # What the forward pass writes before it reads it (a window no larger than the image) needs nobody to set it.
         for module, mark in self._put_on:
             now = vars(module).get(mark.attribute.name)
             if mark is not now and not (isinstance(now, (tuple, list)) and any(each is mark for each in now)):
-                self.counted[mark.attribute] = []
+                self.counted.setdefault(mark.attribute, [])
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}

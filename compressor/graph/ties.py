@@ -35,14 +35,15 @@ class Tie(IntEnum):
 def tie(model: nn.Module, traced: Trace, kinds: Mapping[str, Tie]) -> None:
     """Makes equal axes one, inside every module of the named kinds.
 
-    What PyTorch's own modules keep is not seen to arrive anywhere, and nothing would tie modules that are in no block:
-    there, integers are taken to count axes of their value from the first.
+    The kind "" stands for all modules that are in no block: their integers may then count axes of their value, but
+    nothing is tied. What PyTorch's own modules keep is not seen to arrive anywhere, and counts by value from the first.
     """
     blocks = tuple(f"{layer}." for layer, module in model.named_modules() if layer and kind_of(module))
     for layer, module in model.named_modules():
-        if is_pytorchs(module) or not f"{layer}.".startswith(blocks):
+        if is_pytorchs(module) or (kinds.get("") and not f"{layer}.".startswith(blocks)):
             traced.guessed.add(layer)
-    for layer, module in model.named_modules():
+        if not kind_of(module):
+            continue
         level = kinds.get(kind_of(module), Tie.NOTHING)
         if level is Tie.NOTHING:
             continue

@@ -51,11 +51,11 @@ def fit(reference: Reference, ignore: Sequence[str] = (), seed: int = 0) -> tupl
     while (failure := _first_failure(whole, shapes, _left(found, blocked), seed)) is not None:
         error, step = failure
         kind = found.owners[min(step, len(found.owners) - 1)]
-        if kind and kind not in hopeless:
+        if kind not in hopeless:
             level = kinds.get(kind, Tie.NOTHING)
-            if level is Tie.ALL:
+            if level is Tie.ALL or (not kind and level is Tie.COUNTED):  # what is in no block is never tied
                 hopeless.add(kind)
-            kinds[kind] = Tie.NOTHING if level is Tie.ALL else Tie(level + 1)
+            kinds[kind] = _next(level) if kind else Tie.COUNTED
             found, blocked = follow(whole, shapes, ignore, kinds), {}
             continue
         left = _left(found, blocked)
@@ -66,6 +66,10 @@ def fit(reference: Reference, ignore: Sequence[str] = (), seed: int = 0) -> tupl
         blocked |= {group.name: blocked_group(group, explain(error)) for group in alone}
     found = follow(reference.model, reference.inputs, ignore, kinds)
     return replace(found, groups=tuple(_left(found, blocked))), list(blocked.values())
+
+
+def _next(level: Tie) -> Tie:
+    return Tie.NOTHING if level is Tie.ALL else Tie(level + 1)
 
 
 def _left(found: Dependencies, blocked: Mapping[str, BlockedGroup]) -> list[ChannelGroup]:

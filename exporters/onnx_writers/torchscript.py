@@ -15,7 +15,6 @@ from exporters.source import Source
 from exporters.types import ExportedFile
 from exporters.verify import verify
 
-
 _UNROLLED = "Iterating over a tensor"  # the tracer's words for a loop that it writes out
 
 

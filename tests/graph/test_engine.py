@@ -412,11 +412,11 @@ def test_a_model_that_does_not_train_on_its_inputs_is_followed_in_evaluation_alo
 
 
 class GroupedQueries(nn.Module):
-    """Six heads of queries read two of keys and values; only another path of the code uses the number `shared`."""
+    """Six heads of queries read two of keys and values; only another path of the code uses `key_value_groups`."""
 
     def __init__(self):
         super().__init__()
-        self.shared, self.dim = 3, 4
+        self.key_value_groups, self.dim = 3, 4
         self.q, self.k, self.v, self.head = nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(24, 5)
 
     def forward(self, x):
@@ -429,4 +429,4 @@ def test_attributes_count_heads_that_attention_itself_tells_apart():
     groups, _ = found(seeded(GroupedQueries), torch.randn(2, 5, 8))
     (shared,) = (group for group in groups.values() if group.n_channels == 3)
     assert layers(shared) == ["q", "head"]
-    assert sizes(shared, "") == {"shared": None}
+    assert sizes(shared, "") == {"key_value_groups": None}
