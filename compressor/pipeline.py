@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -25,7 +25,6 @@ from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import advise, measure_accuracy
 from compressor.runs.choose import choose, make_method
-from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets, open_datasets
 from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
@@ -36,6 +35,7 @@ from compressor.runs.prove import prove
 from compressor.runs.record import Record, Source, device_of, require_device
 from compressor.runs.recover import check_recoveries, recover
 from compressor.runs.result import CompressedModel
+from compressor.runs.rewriting import cover_rewritten
 from compressor.runs.saved import load_program, replay
 from compressor.runs.timing import time_against_original
 from compressor.surgery.cut import cut_copy
@@ -55,7 +55,8 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     for sentence in data.notes:
         record.note(sentence)
     with record.stage("coverage"):
-        record.coverage = _cover(source, options, progress)
+        source, record.coverage = _cover(source, options, progress, record.note)
+        record.source = source
     with record.stage("plan"), progress.step(f"Choosing channels by {options.method}"):
         record.plan, record.budget_met = choose(record, data, folder)
     with record.stage("check"), progress.step("Checking the cut against masking"):
@@ -103,11 +104,13 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
 def inspect_file(options: RunOptions, progress: Progress) -> Inspection:
     """What `compress inspect MODEL` does; cuts nothing."""
     source = load_source(options, progress)
-    return inspection_of(source, _cover(source, options, progress))
+    return inspection_of(*_cover(source, options, progress))
 
 
-def _cover(source: Source, options: RunOptions, progress: Progress) -> Coverage:
-    return cover(source.module, source.inputs, options.ignore, options.seed, progress, options.prune)
+def _cover(
+    source: Source, options: RunOptions, progress: Progress, note: Callable[[str], None] | None = None
+) -> tuple[Source, Coverage]:
+    return cover_rewritten(source, options.ignore, options.seed, progress, options.prune, note)
 
 
 def compress(
@@ -155,7 +158,8 @@ def inspect(
     model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = (), prune: Sequence[str] = ()
 ) -> Coverage:
     """Groups and coverage of a live module; cuts nothing."""
-    return cover(model, ExampleInputs.of(example_inputs, model), ignore, prune=prune)
+    source = Source(model, ExampleInputs.of(example_inputs, model), type(model).__name__, "example_inputs")
+    return cover_rewritten(source, ignore, prune=prune)[1]
 
 
 def load(run_folder: str | os.PathLike[str], model: nn.Module | None = None) -> Any:

@@ -17,12 +17,12 @@ from compressor.core.progress import SilentProgress
 from compressor.graph.cost import evaluating, measure_cost
 from compressor.loading.example_inputs import example_inputs
 from compressor.runs.choose import choose
-from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.prove import prove
 from compressor.runs.record import Record, Source
 from compressor.runs.result import CompressedModel
+from compressor.runs.rewriting import cover_rewritten
 from compressor.surgery.cut import cut_copy
 from exporters.errors import UnsupportedOperator
 from exporters.export import export
@@ -76,8 +76,10 @@ def graph(subject: Subject) -> Facts:
 
 
 def coverage(subject: Subject) -> Facts:
-    found = subject.record.coverage = cover(subject.model, subject.inputs, seed=SEED)
+    subject.record.source, found = cover_rewritten(subject.record.source, seed=SEED)
+    subject.record.coverage, subject.model = found, subject.record.source.module
     return {
+        "rewrites": len(subject.record.source.rewrites),
         "macs": found.cost.macs,
         "prunable_macs_share": found.prunable_macs_share,
         "groups": len(found.groups),

@@ -151,6 +151,7 @@ class Coverage:
     cost: ModelCost
     prunable_macs_share: float  # of all MACs, those in layers that a prunable group touches
     group_macs: dict[str, int]  # MACs of the layers that make each group's channels
+    tied: tuple[str, ...] = ()  # blocks whose code takes sizes to be one that need not be
 
     def __str__(self) -> str:
         return f"{len(self.groups)} prunable groups, {self.prunable_macs_share:.0%} of {self.cost.macs:,} MACs"

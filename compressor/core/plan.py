@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from compressor.core.errors import ContractViolation
 
-# 1: groups, cuts, attributes.
-PLAN_FORMAT = 1
+# 1: groups, cuts, attributes. 2: rewrites.
+PLAN_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class AttributeChange:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """A block that was replaced, before anything was cut, by one that computes the same and ties fewer sizes."""
+
+    layer: str
+    kind: str  # "attention"
+    options: dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
 class PruningPlan:
     """Plain data: saved, diffed, and replayed without tracing anything."""
 
@@ -64,6 +73,7 @@ class PruningPlan:
     source_sha256: str = ""  # of the model file; empty for a live module
     versions: dict[str, str] = field(default_factory=dict)
     preprocessing: dict[str, list[float]] = field(default_factory=dict)  # mean, std, size of the images it expects
+    rewrites: tuple[Rewrite, ...] = ()  # done before the cuts
     notes: tuple[str, ...] = ()  # budget missed and why, groups left whole by the method
     format: int = PLAN_FORMAT
 

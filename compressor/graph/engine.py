@@ -37,6 +37,7 @@ class Dependencies:
     groups_at: tuple[frozenset[str], ...]  # per executed operator, the groups whose channels it sees
     owners: tuple[str, ...]  # per executed operator, the kind of the block that it belongs to
     products: tuple[ProductCost, ...]  # of activations, which shrink with groups
+    tied: tuple[str, ...] = ()  # blocks whose code takes sizes to be one; known once cuts were tried
 
 
 def find_groups(

@@ -109,6 +109,7 @@ def _decide(record: Record, data: Datasets) -> Chosen:
         source_sha256=source.sha256,
         versions={package: _version(package) for package in PACKAGES},
         preprocessing=source.preprocessing,
+        rewrites=source.rewrites,
         notes=decision.notes,
     )
     return Chosen(plan, decision.met)

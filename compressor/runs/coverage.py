@@ -74,7 +74,7 @@ def cover(
         reasons = "; ".join(f"{group.name or type(model).__name__}: {group.reason}" for group in found[:3])
         much = f"Only {share:.1%} of the MACs" if groups else "Nothing"
         raise NothingPrunable(f"{much} can be pruned. {reasons or 'The graph holds no group of channels.'}")
-    coverage = Coverage(tuple(groups), tuple(found), cost, share, group_macs(groups, cost))
+    coverage = Coverage(tuple(groups), tuple(found), cost, share, group_macs(groups, cost), graph.tied)
     if coverage.prunable_macs_share < WARN_BELOW:
         listener.note(
             f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why."
@@ -98,6 +98,7 @@ def without(coverage: Coverage, wrong: Sequence[BlockedGroup]) -> Coverage:
         coverage.cost,
         prunable_share(groups, coverage.cost),
         group_macs(groups, coverage.cost),
+        coverage.tied,
     )
 
 

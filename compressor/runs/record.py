@@ -14,7 +14,7 @@ from compressor.core.errors import InvalidOption
 from compressor.core.groups import Coverage
 from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
-from compressor.core.plan import PruningPlan
+from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
 from compressor.report.schema import AccuracyRow, StageRow
 from compressor.surgery.check import Difference
@@ -32,6 +32,13 @@ class Source:
     inputs_from: str
     sha256: str = ""  # of the file; empty for a live module
     preprocessing: dict[str, list[float]] = field(default_factory=dict)
+    rewrites: tuple[Rewrite, ...] = ()  # what was replaced in `module`
+    as_given: nn.Module | None = None  # the model before that; None if nothing was
+
+    @property
+    def original(self) -> nn.Module:
+        """The user's own module, which files and times are compared with."""
+        return self.module if self.as_given is None else self.as_given
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from compressor.core import serial
 from compressor.core.errors import ModelFileError, WeightsMismatch
 from compressor.core.files import FILE_MODE, output_errors
 from compressor.core.plan import PLAN_FORMAT, PruningPlan
+from compressor.rewrites.apply import apply
 from compressor.surgery.cut import cut
 from exporters.safe_program import open_program
 
@@ -85,6 +86,7 @@ def replay(run: Path, model: nn.Module) -> nn.Module:
         WeightsMismatch: `model` is not of that class.
     """
     plan = read_plan(run)
+    apply(model, plan.rewrites)
     cut(model, plan.cuts, plan.attributes)
     load_weights(model, _file(run, "model.safetensors"))
     return model.eval()

@@ -49,7 +49,7 @@ def time_against_original(record: Record, folder: RunFolder) -> None:
         if needed:
             with record.progress.step("Exporting the original, to time it"):
                 record.base_files += export(
-                    record.source.module, record.source.inputs, list(dict.fromkeys(needed)), folder.work / "base"
+                    record.source.original, record.source.inputs, list(dict.fromkeys(needed)), folder.work / "base"
                 )
         for name, (target, file) in pairs.items():
             record.timings.append(_time(record, name, target, file))

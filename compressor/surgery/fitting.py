@@ -18,7 +18,7 @@ from compressor.core.errors import CompressionError, UnsupportedModel
 from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.graph.cost import evaluating
 from compressor.graph.engine import Dependencies, follow
-from compressor.graph.ties import Tie
+from compressor.graph.ties import Tie, kind_of
 from compressor.surgery.check import Reference
 from compressor.surgery.cut import cut
 from compressor.surgery.expand import expand
@@ -65,7 +65,9 @@ def fit(reference: Reference, ignore: Sequence[str] = (), seed: int = 0) -> tupl
         alone = culprits(suspects, lambda groups: _first_failure(whole, shapes, groups, seed))
         blocked |= {group.name: blocked_group(group, explain(error)) for group in alone}
     found = follow(reference.model, reference.inputs, ignore, kinds)
-    return replace(found, groups=tuple(_left(found, blocked))), list(blocked.values())
+    too_tight = (hopeless | {kind for kind, level in kinds.items() if level > Tie.COUNTED}) - {""}
+    tied = tuple(layer for layer, module in reference.model.named_modules() if layer and kind_of(module) in too_tight)
+    return replace(found, groups=tuple(_left(found, blocked)), tied=tied), list(blocked.values())
 
 
 def _next(level: Tie) -> Tie:

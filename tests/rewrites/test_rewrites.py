@@ -1,0 +1,178 @@
+"""Attention written by hand is found by its numbers, replaced, cut freely, saved and replayed."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import compressor
+from compressor.core.errors import WeightsMismatch
+from compressor.core.plan import Rewrite
+from compressor.rewrites.apply import apply
+from compressor.rewrites.find import find
+from exporters.signature import ExampleInputs
+from tests.networks import seeded
+
+TOKENS = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(1))
+
+
+class Fused(nn.Module):
+    """Queries, keys and values of one layer, read by number; C is taken for the inner width."""
+
+    def __init__(self, layout=0, scale=None, dropout=0.0):
+        super().__init__()
+        self.heads, self.layout, self.scale = 4, layout, scale or 4**-0.5
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.attn_drop, self.proj_drop = nn.Dropout(dropout), nn.Dropout(dropout)
+
+    def forward(self, x):
+        n, t, c = x.shape
+        y, d = self.qkv(x), c // self.heads
+        if self.layout == 0:
+            y = y.reshape(n, t, 3, self.heads, d).permute(2, 0, 3, 1, 4)
+        elif self.layout == 1:
+            y = y.reshape(n, t, self.heads, 3, d).permute(3, 0, 2, 1, 4)
+        else:
+            y = y.reshape(n, t, self.heads, d, 3).permute(4, 0, 2, 1, 3)
+        mixed = self.attn_drop((y[0] @ y[1].mT * self.scale).softmax(-1)) @ y[2]
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(n, t, c)))
+
+
+class Separate(nn.Module):
+    """A layer each; norm and residual belong to the block."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_heads = 2
+        self.norm = nn.LayerNorm(16)
+        self.k, self.q, self.v, self.o = (nn.Linear(16, 16, bias=False) for _ in "kqvo")
+
+    def forward(self, x):
+        n, t, c = x.shape
+        h = self.norm(x)
+        q, k, v = (f(h).view(n, t, self.n_heads, c // self.n_heads).transpose(1, 2) for f in (self.q, self.k, self.v))
+        y = (q @ k.mT / (c // self.n_heads) ** 0.5).softmax(-1) @ v
+        return x + self.o(y.transpose(1, 2).reshape(n, t, c))
+
+
+class Stream(nn.Module):
+    def __init__(self, *blocks):
+        super().__init__()
+        self.embed, self.blocks, self.head = nn.Linear(16, 16), nn.Sequential(*blocks), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.blocks(self.embed(x)).mean(1))
+
+
+BLOCKS = [*(lambda i=i: Fused(i) for i in range(3)), lambda: Fused(scale=0.7), Separate]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_is_found_and_its_replacement_computes_the_same(block):
+    model = seeded(lambda: Stream(block(), block())).eval()
+    names = set(model.state_dict())
+    before = model(TOKENS)
+    found = find(model, ExampleInputs.of(TOKENS, model), ["blocks.0", "blocks.1"])
+    assert [rewrite.layer for rewrite in found] == ["blocks.0", "blocks.1"]
+    apply(model, found)
+    assert type(model.blocks[0]).__name__ == "Attention" and set(model.state_dict()) == names
+    torch.testing.assert_close(model(TOKENS), before, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model(TOKENS[:1, :3]), model(TOKENS[:, :3])[:1])  # other sizes of batch and sequence
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_heads_head_sizes_and_stream_leave_by_themselves(block):
+    model = seeded(lambda: Stream(block(), block())).eval()
+    groups = compressor.inspect(model, TOKENS).groups
+    kinds = [group.kind for group in groups]
+    assert kinds.count("heads") == 2 and kinds.count("head_dim") >= 2
+    assert next(group for group in groups if group.name == "embed").n_channels == 16
+
+
+class Cosine(Fused):
+    """Another formula."""
+
+    def forward(self, x):
+        n, t, c = x.shape
+        q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)
+        return self.proj(((q @ k.mT * self.scale).softmax(-1) @ v).transpose(1, 2).reshape(n, t, c))
+
+
+class Biased(Fused):
+    """A position bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(16))
+
+    def forward(self, x):
+        return super().forward(x + self.bias)
+
+
+class Doubtful(Fused):
+    """One dropout: it could be either's."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn_drop, self.proj_drop = nn.Dropout(0.1), nn.Identity()
+
+
+@pytest.mark.parametrize("block", [Cosine, Biased, Doubtful])
+def test_what_is_not_this_attention_stays(block):
+    model = seeded(lambda: Stream(block())).eval()
+    assert find(model, ExampleInputs.of(TOKENS, model), ["blocks.0"]) == ()
+
+
+def test_dropout_goes_on_in_training():
+    model = seeded(lambda: Stream(Fused(dropout=0.5))).eval()
+    apply(model, find(model, ExampleInputs.of(TOKENS, model), ["blocks.0"]))
+    quiet = model(TOKENS)
+    model.train()
+    assert not torch.allclose(model(TOKENS), model(TOKENS)) and torch.equal(model.eval()(TOKENS), quiet)
+
+
+def test_a_shared_block_is_replaced_at_each_of_its_places():
+    block = Fused()
+    model = seeded(lambda: Stream(block, block)).eval()
+    before = model(TOKENS)
+    apply(model, find(model, ExampleInputs.of(TOKENS, model), ["blocks.0"]))
+    assert model.blocks[0] is model.blocks[1] and type(model.blocks[1]).__name__ == "Attention"
+    torch.testing.assert_close(model(TOKENS), before, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_says_so_saves_it_and_replays_it(tmp_path):
+    model = seeded(lambda: Stream(Fused(), Separate())).eval()
+    before = [type(module) for module in model.modules()]
+    result = compressor.compress(model, TOKENS, macs=0.5, round_to=1)
+    assert [type(module) for module in model.modules()] == before, "the user's model stays as it is"
+    assert any("blocks.0, blocks.1: rewritten" in note for note in result.report().notes)
+    assert [rewrite.layer for rewrite in result.plan.rewrites] == ["blocks.0", "blocks.1"]
+    result.save(tmp_path / "run")
+    fresh = seeded(lambda: Stream(Fused(), Separate()), seed=3)
+    with torch.no_grad():
+        assert torch.equal(compressor.load(tmp_path / "run", model=fresh)(TOKENS), result.module(TOKENS))
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    plan["rewrites"][0]["layer"] = "embed"
+    (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(WeightsMismatch, match="replaces embed, which does not fit this model"):
+        compressor.load(tmp_path / "run", model=seeded(lambda: Stream(Fused(), Separate())))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        Rewrite("blocks.7", "attention", {}),
+        Rewrite("blocks.0", "other", {}),
+        Rewrite("blocks.0", "attention", {"heads": 4}),
+        Rewrite("blocks.0", "attention", {"heads": 0, "scale": 1.0, "out": "proj", "fused": "qkv", "layout": "x"}),
+        Rewrite("blocks.0", "attention", {"heads": 4, "scale": 1.0, "out": "forward", "fused": "qkv"}),
+    ],
+)
+def test_plans_that_do_not_fit_are_refused(rewrite):
+    model = seeded(lambda: Stream(Fused()))
+    before = list(model.modules())
+    with pytest.raises(WeightsMismatch, match="does not fit this model"):
+        apply(model, [rewrite])
+    assert list(model.modules()) == before
