@@ -86,16 +86,20 @@ class _MacCounter(TorchDispatchMode):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, and without attention's fused path, which no counter or hook can see into."""
+    """Evaluation mode without gradients, and without the fused paths of attention and of recurrent layers, which no
+    counter or hook can see into."""
     modes = {module: module.training for module in model.modules()}
-    fused = torch.backends.mha.get_fastpath_enabled()
+    attention, recurrent = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
+    if any(isinstance(module, nn.RNNBase) for module in modes):
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
         with torch.no_grad():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+        torch.backends.mha.set_fastpath_enabled(attention)
+        torch.backends.mkldnn.enabled = recurrent
         for module, training in modes.items():
             module.training = training
 

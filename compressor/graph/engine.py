@@ -78,7 +78,7 @@ def follow(
         raise UnsupportedModel(
             f"The model's channels cannot be followed, since it does not run ({reason}). Give inputs that it accepts."
         ) from error
-    tie_what_is_counted(traced)
+    tie_what_is_counted(model, traced)
     tie(model, traced, tied or {})
     _keep_ignored(modules, ignored, traced)
     _keep_unread(modules, traced)

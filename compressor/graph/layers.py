@@ -105,9 +105,21 @@ def sizes_of(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str
         found = [("normalized_shape", i, axis) for i, axis in enumerate(dims)]
     elif isinstance(module, nn.PReLU) and weight and module.num_parameters > 1:
         found = [("num_parameters", None, weight[0])]
+    elif isinstance(module, nn.RNNBase):
+        read, kept = traced.tensors[f"{prefix}weight_ih_l0"], hidden_axes(module, layer, traced)
+        found = [("input_size", None, read[1]), ("hidden_size", None, kept[0])]
+        if module.proj_size:
+            found.append(("proj_size", None, traced.tensors[f"{prefix}weight_hh_l0"][1]))
     else:
         yield from sizes_by_value(module, layer, traced)
     yield from ((name, entry, axis) for name, entry, axis in found if axis is not None)
+
+
+def hidden_axes(module: nn.RNNBase, layer: str, traced: Trace) -> list[Axis | None]:
+    """The axis of the state in each layer and direction of a recurrent network; one number counts them all."""
+    leaf = "weight_hr_l" if module.proj_size else "weight_hh_l"
+    prefix = f"{layer}." if layer else ""
+    return [traced.tensors[prefix + name][1] for name in module._parameters if name.startswith(leaf)]
 
 
 def _axis(dims: list[Axis | None] | None, number: int) -> Axis | None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from compressor.graph.attributes import axes_of_value
 from compressor.graph.axis import Axis, merge, unify
-from compressor.graph.layers import makes_channels
+from compressor.graph.layers import hidden_axes, makes_channels
 from compressor.graph.marks import is_pytorchs
 from compressor.graph.tracing import Step, Trace
 
@@ -59,13 +59,18 @@ def tie(model: nn.Module, traced: Trace, kinds: Mapping[str, Tie]) -> None:
             unify(known, axis, why)
 
 
-def tie_what_is_counted(traced: Trace) -> None:
+def tie_what_is_counted(model: nn.Module, traced: Trace) -> None:
     """Makes the axes one that one attribute was seen to count: `head_dim` of queries and of values, both halves of a
-    split. It can hold one number only."""
+    split, the state in all layers of a recurrent network. It can hold one number only."""
     for attribute, axes in traced.counted.items():
         owner = f"{attribute.layer}.{attribute.name}" if attribute.layer else attribute.name
         for axis in axes[1:]:
             unify(axes[0], axis, f"{owner} counts two axes")
+    for layer, module in model.named_modules():
+        if isinstance(module, nn.RNNBase):
+            first, *others = (axis for axis in hidden_axes(module, layer, traced) if axis is not None)
+            for axis in others:
+                unify(first, axis, f"{layer}.hidden_size counts two axes")
 
 
 def _inside(module: nn.Module, layer: str) -> Iterator[tuple[nn.Module, str]]:
