@@ -250,12 +250,6 @@ class TestWhatStays:
         groups, blocked = found(model, inputs)
         assert {"stem", "conv2"} <= set(groups) and blocked["head"] == HEAD
 
-    def test_recurrent_layers(self):
-        groups, blocked = found(seeded(networks.Recurrent), torch.randn(2, 5, 6))
-        assert set(groups) == {"fc2"}
-        assert blocked["fc"].startswith("the graph has no rule for an operator that it goes through (aten.")
-        assert "tests/networks.py" in blocked["fc"]
-
     def test_operators_that_mix_channels(self):
         _, blocked = found(seeded(lambda: Chain(nn.Softmax(1))))
         assert blocked["stem"].startswith("each of its channels depends on all others (aten._softmax at ")
@@ -409,6 +403,18 @@ def test_a_model_that_does_not_train_on_its_inputs_is_followed_in_evaluation_alo
     groups, blocked = found(seeded(lambda: AuxiliaryHead(refuses=True)))
     assert list(groups) == ["stem"]
     assert all("is not called" in blocked[layer] for layer in ("aux_conv", "aux"))
+
+
+def test_a_recurrent_layer_follows_its_input_and_its_state():
+    groups, blocked = found(seeded(networks.Recurrent), torch.randn(2, 5, 6))
+    assert {name: (group.n_channels, layers(group)[0], layers(group)[-1]) for name, group in groups.items()} == {
+        "fc": (8, "fc", "lstm.weight_ih_l0"),
+        "fc2": (10, "fc2", "head"),
+        "lstm.weight_ih_l0": (7, "fc2", "lstm.bias_hh_l0"),
+    }
+    assert set(blocked) == {"head"}
+    assert sizes(groups["fc"], "lstm") == {"input_size": None}
+    assert sizes(groups["lstm.weight_ih_l0"], "lstm") == {"hidden_size": None}
 
 
 class GroupedQueries(nn.Module):
