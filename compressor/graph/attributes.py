@@ -32,14 +32,14 @@ _SIZED = frozenset(
 _CHANNELS = ("dim", "head", "channel", "feature", "hidden", "intermediate", "embed", "key_value")
 
 
-def sizes_by_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, Axis]]:
+def sizes_of_attributes(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, Axis]]:
     """(attribute, entry of a tuple, axis) for the attributes of a module that is none of PyTorch's own layers."""
-    for name, entry, candidates in axes_of_value(module, layer, traced):
+    for name, entry, candidates in axes_of_attributes(module, layer, traced):
         yield name, entry, candidates[0]
 
 
-def axes_of_value(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, list[Axis]]]:
-    """As `sizes_by_value`, with every axis that the attribute may count."""
+def axes_of_attributes(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str, int | None, list[Axis]]]:
+    """As `sizes_of_attributes`, with every axis that the attribute may count."""
     for name, entry, value in numbers(module):
         candidates = traced.counted.get(Attribute(layer, name, entry))
         if candidates is None:

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from compressor.core.groups import Role
-from compressor.graph.attributes import sizes_by_value
+from compressor.graph.attributes import sizes_of_attributes
 from compressor.graph.axis import Axis, divide, merge
 from compressor.graph.tracing import Trace
 
@@ -111,7 +111,7 @@ def sizes_of(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str
         if module.proj_size:
             found.append(("proj_size", None, traced.tensors[f"{prefix}weight_hh_l0"][1]))
     else:
-        yield from sizes_by_value(module, layer, traced)
+        yield from sizes_of_attributes(module, layer, traced)
     yield from ((name, entry, axis) for name, entry, axis in found if axis is not None)
 
 

@@ -14,7 +14,7 @@ from itertools import combinations
 
 from torch import nn
 
-from compressor.graph.attributes import axes_of_value
+from compressor.graph.attributes import axes_of_attributes
 from compressor.graph.axis import Axis, merge, unify
 from compressor.graph.layers import hidden_axes, makes_channels
 from compressor.graph.marks import is_pytorchs
@@ -89,7 +89,7 @@ def _tie_counted(module: nn.Module, layer: str, traced: Trace, why: str) -> None
         for dims in (*step.inputs, *step.outputs)
         for a, b in combinations([axis for axis in dims if axis is not None], 2)
     }
-    for _, _, candidates in list(axes_of_value(module, layer, traced)):
+    for _, _, candidates in list(axes_of_attributes(module, layer, traced)):
         first = candidates[0]
         for axis in candidates[1:]:
             if frozenset((first.resolve(), axis.resolve())) not in together:
