@@ -107,13 +107,15 @@ class Marks(TorchFunctionMode):
         dims = self._dims_of(args[0]) if marks and args and isinstance(args[0], Tensor) else []
         result = func(*args, **given)
         name = getattr(func, "__name__", "")
-        if marks and name not in _UNCLEAR:
-            for mark in marks:
-                self.counted.setdefault(mark.attribute, [])
-            arrive = _ARRIVALS.get(name)
-            for value, axis in arrive(args, given, dims, result, self._dims_of) if arrive else ():
-                if isinstance(value, Marked) and value in marks and axis is not None and axis.size == abs(value):
-                    self.counted[value.attribute].append(axis)
+        if not marks or name not in _ARRIVALS:  # of other calls it is not known what an integer means to them
+            return result
+        try:
+            arrived = list(_ARRIVALS[name](args, given, dims, result, self._dims_of))
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # called in another way than usual
+            return result
+        for mark in marks:
+            axes = [axis for value, axis in arrived if value is mark and axis is not None and axis.size == abs(mark)]
+            self.counted.setdefault(mark.attribute, []).extend(axes)
         return result
 
     def _is_near(self, mark: Marked) -> bool:
@@ -181,14 +183,6 @@ def _up_to(whole: Axis | None, number: Any) -> Axis | None:
     return part(whole, 0, number, "") if number > 0 else part(whole, whole.size + number, whole.size, "")
 
 
-# Calls whose integers may count an axis in ways that are not looked into.
-_UNCLEAR = frozenset(
-    (
-        "group_norm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-        "repeat", "tile", "repeat_interleave", "pad", "arange", "unfold", "as_strided", "multi_head_attention_forward",
-    )
-)  # fmt: skip
-
 _ARRIVALS: dict[str, Callable[..., Arrival]] = {
     **dict.fromkeys(
         (
@@ -201,6 +195,7 @@ _ARRIVALS: dict[str, Callable[..., Arrival]] = {
     **dict.fromkeys(("split", "split_with_sizes"), _split),
     "narrow": _narrow,
     "__getitem__": _index,
+    "roll": lambda *_: iter(()),  # how far, and along which axis
     "layer_norm": _normalized,
     "rms_norm": _normalized,
 }  # fmt: skip

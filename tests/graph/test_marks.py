@@ -54,6 +54,7 @@ CALLS = [
     (lambda m, x: x[..., m.n :], 4, {"n": 8}),
     (lambda m, x: x[..., -m.n :], 8, {"n": 8}),
     (lambda m, x: x.narrow(-1, 0, m.n), 8, {"n": 8}),
+    (lambda m, x: torch.cat(torch.split(tensor=x, split_size_or_sections=[m.n, 4], dim=-1), -1), 12, {"n": 8}),
 ]
 
 
