@@ -205,7 +205,7 @@ def resnet56(weights: Path, data: Path, work: Path) -> list[str]:
         plans.append(read_plan(folder))
         report = json.loads((folder / "report.json").read_text())
         steps = ", ".join(f"{each['stage']} {each['top1_percent']:.2f}" for each in report["accuracy"])
-        same = len(plans) == 2 and plans[0].groups == plans[1].groups
+        same = "–" if len(plans) == 1 else "yes" if plans[0].groups == plans[1].groups else "NO"
         lines.append(f"| {title} | {len(plans[-1].groups)} | {same} | {steps} | {seconds:.0f} |")
     return lines
 
