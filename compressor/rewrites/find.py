@@ -26,7 +26,8 @@ def find(model: nn.Module, inputs: ExampleInputs, layers: Sequence[str]) -> tupl
         inputs: run once.
         layers: paths of blocks.
     """
-    calls = _calls(model, inputs, layers)
+    possible = [layer for layer in layers if next(candidates(model.get_submodule(layer)), None) is not None]
+    calls = _calls(model, inputs, possible) if possible else {}
     found = []
     for layer, (given, returned) in calls.items():
         block = model.get_submodule(layer)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compressor.core.copies import share_tensors
+from compressor.core.errors import NothingPrunable
 from compressor.core.groups import Coverage
 from compressor.core.progress import Progress, SilentProgress
 from compressor.rewrites.apply import apply
@@ -33,19 +34,27 @@ def cover_rewritten(
         As `cover`.
     """
     listener = progress or SilentProgress()
-    coverage = cover(source.module, source.inputs, ignore, seed, listener, prune)
-    rewrites = find(source.module, source.inputs, coverage.tied)
-    if not rewrites:
-        return source, coverage
+    coverage: Coverage | None = None
+    try:
+        coverage = cover(source.module, source.inputs, ignore, seed, listener, prune)
+    except NothingPrunable as refused:
+        rewrites = find(source.module, source.inputs, [name for name, _ in source.module.named_modules() if name])
+        if not rewrites:
+            raise refused
+    else:
+        rewrites = find(source.module, source.inputs, coverage.tied)
+        if not rewrites:
+            return source, coverage
     module = share_tensors(source.module)
     apply(module, rewrites)
     rewritten = replace(source, module=module, rewrites=rewrites, as_given=source.module)
     freed = cover(module, source.inputs, ignore, seed, listener, prune)
-    if len(freed.groups) <= len(coverage.groups):
+    before = len(coverage.groups) if coverage else 0
+    if coverage and len(freed.groups) <= before:
         return source, coverage
     names = ", ".join(rewrite.layer for rewrite in rewrites[:3]) + (", ..." if len(rewrites) > 3 else "")
     (note or listener.note)(
         f"{names}: rewritten, with equal outputs, because the code ties the attention's width to the stream's; "
-        f"{len(freed.groups)} groups instead of {len(coverage.groups)}."
+        f"{len(freed.groups)} groups instead of {before}."
     )
     return rewritten, freed

@@ -90,6 +90,18 @@ def test_heads_head_sizes_and_stream_leave_by_themselves(block):
     assert next(group for group in groups if group.name == "embed").n_channels == 16
 
 
+def test_a_network_that_would_be_refused_is_freed():
+    """Its output is the stream, so everything that is tied to the stream stays."""
+
+    class Tokens(Stream):
+        def forward(self, x):
+            return self.blocks(self.embed(x))
+
+    model = seeded(lambda: Tokens(Separate(), Separate())).eval()
+    groups = compressor.inspect(model, TOKENS).groups
+    assert sorted({group.kind for group in groups}) == ["head_dim", "heads"]
+
+
 class Cosine(Fused):
     """Another formula."""
 
