@@ -157,7 +157,7 @@ def compress(
 def inspect(
     model: nn.Module, example_inputs: Inputs, *, ignore: Sequence[str] = (), prune: Sequence[str] = ()
 ) -> Coverage:
-    """Groups and coverage of a live module; cuts nothing."""
+    """Groups and coverage of a live module as `compress` would prune it (with blocks rewritten, too); cuts nothing."""
     source = Source(model, ExampleInputs.of(example_inputs, model), type(model).__name__, "example_inputs")
     return cover_rewritten(source, ignore, prune=prune)[1]
 

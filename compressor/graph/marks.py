@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from compressor.graph.axis import Axis, part
+from compressor.graph.arrivals import arrivals
+from compressor.graph.axis import Axis
 
 _NOT_SIZES = ("idx", "index", "_id")  # endings of attributes that number things and do not count them
 
@@ -106,16 +107,11 @@ class Marks(TorchFunctionMode):
         marks = [leaf for leaf in _leaves((args, given)) if isinstance(leaf, Marked) and self._is_near(leaf)]
         dims = self._dims_of(args[0]) if marks and args and isinstance(args[0], Tensor) else []
         result = func(*args, **given)
-        name = getattr(func, "__name__", "")
-        if not marks or name not in _ARRIVALS:  # of other calls it is not known what an integer means to them
-            return result
-        try:
-            arrived = list(_ARRIVALS[name](args, given, dims, result, self._dims_of))
-        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # called in another way than usual
-            return result
-        for mark in marks:
-            axes = [axis for value, axis in arrived if value is mark and axis is not None and axis.size == abs(mark)]
-            self.counted.setdefault(mark.attribute, []).extend(axes)
+        found = arrivals(getattr(func, "__name__", ""), args, given, dims, result, self._dims_of) if marks else None
+        if found is not None:
+            for mark in marks:
+                axes = [axis for value, axis in found if value is mark and axis is not None and axis.size == abs(mark)]
+                self.counted.setdefault(mark.attribute, []).extend(axes)
         return result
 
     def _is_near(self, mark: Marked) -> bool:
@@ -123,82 +119,6 @@ class Marks(TorchFunctionMode):
         layer, active = mark.attribute.layer, self._stack[-1] if self._stack else ""
         inside = f"{layer}.".startswith(f"{active}.") or f"{active}.".startswith(f"{layer}.")
         return mark.reader is self and (inside or not layer or not active)
-
-
-Arrival = Iterator[tuple[Any, Axis | None]]  # integers as they were given, and the axis that each counts
-
-
-def _shape(args: Any, kwargs: Any, _dims: Any, result: Tensor, dims_of: Any) -> Arrival:
-    sizes = [each for each in args if not isinstance(each, Tensor)] or [kwargs.get("size", kwargs.get("shape", ()))]
-    if len(sizes) >= 1 and isinstance(sizes[0], (tuple, list)):
-        sizes = list(sizes[0])  # further arguments are no sizes
-    found = dims_of(result)
-    yield from zip(sizes, found, strict=False) if len(sizes) == len(found) else ()
-
-
-def _unflatten(args: Any, kwargs: Any, dims: Any, result: Tensor, dims_of: Any) -> Arrival:
-    number = (args[1] if len(args) > 1 else kwargs["dim"]) % len(dims)
-    yield from zip(args[2] if len(args) > 2 else kwargs["sizes"], dims_of(result)[number:], strict=False)
-
-
-def _split(args: Any, kwargs: Any, dims: Any, result: Sequence[Tensor], dims_of: Any) -> Arrival:
-    sizes = args[1] if len(args) > 1 else kwargs.get("split_size_or_sections", kwargs.get("split_sizes", ()))
-    number = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % len(dims)
-    pieces = [dims_of(piece)[number] for piece in result]
-    yield from zip(sizes if isinstance(sizes, (tuple, list)) else [sizes] * len(pieces), pieces, strict=False)
-
-
-def _narrow(args: Any, kwargs: Any, dims: Any, result: Tensor, dims_of: Any) -> Arrival:
-    given = dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
-    number, start, length = given["dim"], given["start"], given["length"]
-    yield length, dims_of(result)[number % len(dims)]
-    yield start, _up_to(dims[number % len(dims)], start)
-
-
-def _index(args: Any, _kwargs: Any, dims: Any, _result: Any, _dims_of: Any) -> Arrival:
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
-    if any(isinstance(each, (Tensor, list)) for each in index):
-        return
-    n_named = sum(each is not None and each is not Ellipsis for each in index)
-    number = 0
-    for each in index:
-        if each is Ellipsis:
-            number += len(dims) - n_named
-        elif each is not None:
-            if isinstance(each, slice) and number < len(dims):
-                yield each.start, _up_to(dims[number], each.start)
-                yield each.stop, _up_to(dims[number], each.stop)
-            number += 1
-
-
-def _normalized(args: Any, kwargs: Any, dims: Any, _result: Any, _dims_of: Any) -> Arrival:
-    shape = args[1] if len(args) > 1 else kwargs["normalized_shape"]
-    yield from zip(reversed(shape), reversed(dims), strict=False)
-
-
-def _up_to(whole: Axis | None, number: Any) -> Axis | None:
-    """The positions before `number`, or the last ones where it is negative."""
-    if whole is None or not isinstance(number, int) or not 0 < abs(number) < whole.size:
-        return whole if whole is not None and number == whole.size else None
-    return part(whole, 0, number, "") if number > 0 else part(whole, whole.size + number, whole.size, "")
-
-
-_ARRIVALS: dict[str, Callable[..., Arrival]] = {
-    **dict.fromkeys(
-        (
-            "view", "reshape", "expand", "broadcast_to", "zeros", "ones", "empty", "full", "new_zeros", "new_ones",
-            "new_empty", "new_full", "rand", "randn",
-        ),
-        _shape,
-    ),
-    "unflatten": _unflatten,
-    **dict.fromkeys(("split", "split_with_sizes"), _split),
-    "narrow": _narrow,
-    "__getitem__": _index,
-    "roll": lambda *_: iter(()),  # how far, and along which axis
-    "layer_norm": _normalized,
-    "rms_norm": _normalized,
-}  # fmt: skip
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -40,11 +40,8 @@ class Step:
     name: str  # "aten.view"
     place: str  # "file.py:12" in the user's code
     modules: tuple[str, ...]  # paths of the modules being executed, outermost first
-    sizes: tuple[int, ...]  # those named by its arguments (view, expand, split, ...)
-    dim: int  # the axis that it is told to work on, 0 where it is told none
     inputs: tuple[Dims, ...]  # of tensor arguments, in order
     outputs: tuple[Dims, ...]
-    shapes: tuple[tuple[int, ...], ...]  # of the outputs
     pooled: tuple[Axis, ...]  # axes that are summed, averaged or normalised over
     activation_macs: int  # multiply-accumulates of a product that no parameter takes part in
 
@@ -226,11 +223,8 @@ class _Follower(TorchDispatchMode):
                 call.name,
                 call.place,
                 tuple(self.stack),
-                _sizes(arguments),
-                dim if isinstance(dim := arguments.get("dim", 0), int) else 0,
                 inputs,
                 tuple(outputs),
-                tuple(tuple(tensor.shape) for tensor in results),
                 tuple(call.pooled),
                 product[0] if product is not None and not product[1] else 0,
             )
@@ -277,31 +271,6 @@ def _named(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
         elif argument.has_default_value():
             found[argument.name] = argument.default_value
     return found
-
-
-_SIZE_ARGUMENTS = (
-    "size",
-    "sizes",
-    "split_size",
-    "split_sizes",
-    "normalized_shape",
-    "shape",
-    "start",
-    "end",
-    "groups",
-    "group",
-    "repeats",
-    "pad",
-    "length",
-)
-
-
-def _sizes(arguments: dict[str, Any]) -> tuple[int, ...]:
-    found: list[int] = []
-    for name in _SIZE_ARGUMENTS:
-        value = arguments.get(name)
-        found += [value] if isinstance(value, int) else value if isinstance(value, (list, tuple)) else []
-    return tuple(size for size in found if isinstance(size, int))
 
 
 @contextmanager

@@ -22,6 +22,8 @@ def apply(model: nn.Module, rewrites: Sequence[Rewrite]) -> None:
     made: dict[nn.Module, nn.Module] = {}
     for rewrite in rewrites:
         try:
+            if not rewrite.layer:
+                raise WeightsMismatch("the model itself is no block")
             block = model.get_submodule(rewrite.layer)
             made[block] = _KINDS[rewrite.kind](block, rewrite.options)
         except (AttributeError, KeyError, ValueError, ZeroDivisionError, WeightsMismatch) as error:

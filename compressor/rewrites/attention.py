@@ -19,6 +19,7 @@ from compressor.core.errors import WeightsMismatch
 Options = dict[str, float | int | str]
 # What one fused layer's outputs are, outermost first.
 FUSED = ("qkv,heads,dim", "heads,qkv,dim", "heads,dim,qkv")
+_NORMS = (nn.LayerNorm, nn.RMSNorm)
 _SILENT = (nn.Identity, nn.Softmax)  # layers without weights that attention is made of
 
 
@@ -45,8 +46,10 @@ class Attention(nn.Module):
         self._out, self._norm = str(options["out"]), str(options.get("norm", ""))
         self._residual = bool(options.get("residual", False))
         missing = [name for name in (*self._in, self._out) if not isinstance(getattr(self, name, None), nn.Linear)]
+        if self._norm and not isinstance(getattr(self, self._norm, None), _NORMS):
+            missing.append(self._norm)
         if missing or len(self._in) not in (1, 3):
-            raise WeightsMismatch(f"an attention block without a linear layer {', '.join(missing) or 'for its inputs'}")
+            raise WeightsMismatch(f"no attention block: it has no such layer as {', '.join(missing) or 'its inputs'}")
         self._dropouts = [layer.p for layer in block.children() if isinstance(layer, nn.Dropout)] or [0.0]
         width = getattr(self, self._in[0]).out_features // (3 if len(self._in) == 1 else 1)
         of_one = width // self.num_heads
@@ -83,11 +86,13 @@ def candidates(block: nn.Module) -> Iterator[Options]:
     """What the block may be, judged by its layers; numbers have to decide."""
     if any(True for _ in block.parameters(recurse=False)) or any(True for _ in block.buffers(recurse=False)):
         return
+    if block._forward_hooks or block._forward_pre_hooks:  # somebody watches this very module
+        return
     layers = dict(block.named_children())
     linear = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
     dropouts = [layer for layer in layers.values() if isinstance(layer, nn.Dropout)]
-    norms = [name for name, layer in layers.items() if isinstance(layer, (nn.LayerNorm, nn.RMSNorm))]
-    known = (nn.Linear, nn.Dropout, nn.LayerNorm, nn.RMSNorm, *_SILENT)
+    norms = [name for name, layer in layers.items() if isinstance(layer, _NORMS)]
+    known = (nn.Linear, nn.Dropout, *_NORMS, *_SILENT)
     if not all(isinstance(layer, known) for layer in layers.values()) or len(dropouts) > 2 or len(norms) > 1:
         return
     if len(dropouts) == 1 and dropouts[0].p:  # of the attention, or of what comes out?

@@ -15,8 +15,6 @@ from exporters.source import Source
 from exporters.types import ExportedFile
 from exporters.verify import verify
 
-_UNROLLED = "Iterating over a tensor"  # the tracer's words for a loop that it writes out
-
 
 def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[bool, str]:
     """Traces the module; returns whether the batch is dynamic, and what the trace has frozen (empty: nothing).
@@ -28,7 +26,7 @@ def write_by_tracing(source: Source, path: Path, opset: int | None) -> tuple[boo
     if any(0 in named for named in axes) and _runs(source.module, source.batched_inputs):
         try:
             frozen = _write(source, path, opset, axes, dynamic=True)
-            if not frozen or (_UNROLLED not in frozen and _holds_for_other_batches(source, path)):
+            if not frozen or _holds_for_other_batches(source, path):
                 return True, frozen
         except OSError:  # the disk, not the model
             raise

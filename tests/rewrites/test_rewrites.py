@@ -11,6 +11,9 @@ from compressor.core.errors import WeightsMismatch
 from compressor.core.plan import Rewrite
 from compressor.rewrites.apply import apply
 from compressor.rewrites.find import find
+from compressor.runs.coverage import cover
+from compressor.runs.record import Source
+from compressor.runs.rewriting import cover_rewritten
 from exporters.signature import ExampleInputs
 from tests.networks import seeded
 
@@ -102,6 +105,66 @@ def test_a_network_that_would_be_refused_is_freed():
     assert sorted({group.kind for group in groups}) == ["head_dim", "heads"]
 
 
+class VisionTransformer(nn.Module):
+    """As people write it by hand."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm1, self.attn, self.norm2 = nn.LayerNorm(16), Fused(), nn.LayerNorm(16)
+            self.mlp = nn.Sequential(nn.Linear(16, 48), nn.GELU(), nn.Linear(48, 16))
+
+        def forward(self, x):
+            x = x + self.attn(self.norm1(x))
+            return x + self.mlp(self.norm2(x))
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.position = nn.Conv2d(3, 16, 8, 8), nn.Parameter(torch.randn(1, 16, 16))
+        self.blocks = nn.Sequential(*(self.Block() for _ in range(3)))
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.position
+        return self.head(self.norm(self.blocks(x)).mean(1))
+
+
+def test_a_vision_transformer_has_more_than_heads_of_the_whole_stream():
+    model, images = seeded(VisionTransformer).eval(), torch.randn(1, 3, 32, 32)
+    source = Source(model, ExampleInputs.of(images, model), "vit", "test")
+    tied = cover(model, source.inputs)
+    assert {g.name: g.n_channels for g in tied.groups if g.kind != "mlp"} == {"patches": 4}, "whole heads only"
+    rewritten, freed = cover_rewritten(source)
+    assert rewritten.original is model and len(rewritten.rewrites) == 3
+    assert {g.name: g.n_channels for g in freed.groups if g.kind == "embed"} == {"patches": 16}
+    assert (len(freed.groups), sum(g.kind == "heads" for g in freed.groups)) == (13, 3)
+
+
+def test_a_single_token_proves_nothing():
+    """Softmax over one token is 1, whatever heads and scale are."""
+    model, one = seeded(lambda: Stream(Cosine())).eval(), TOKENS[:, :1]
+    assert find(model, ExampleInputs.of(one, model), ["blocks.0"]) == ()
+    right = seeded(lambda: Stream(Fused(scale=0.7))).eval()
+    (rewrite,) = find(right, ExampleInputs.of(one, right), ["blocks.0"])
+    assert rewrite.options["scale"] == 0.7 and rewrite.options["heads"] == 4
+
+
+def test_a_block_that_is_read_from_outside_stays():
+    class Reads(Stream):
+        def forward(self, x):
+            return super().forward(x) * self.blocks[0].layout + self.blocks[0].heads
+
+    model = seeded(lambda: Reads(Fused(), Fused())).eval()
+    rewritten, coverage = cover_rewritten(Source(model, ExampleInputs.of(TOKENS, model), "reads", "test"))
+    assert rewritten.module is model and rewritten.rewrites == () and coverage.groups
+
+
+def test_a_block_that_is_watched_stays():
+    model = seeded(lambda: Stream(Fused())).eval()
+    model.blocks[0].register_forward_hook(lambda *_: None)
+    assert find(model, ExampleInputs.of(TOKENS, model), ["blocks.0"]) == ()
+
+
 class Cosine(Fused):
     """Another formula."""
 
@@ -175,6 +238,8 @@ def test_a_run_says_so_saves_it_and_replays_it(tmp_path):
 @pytest.mark.parametrize(
     "rewrite",
     [
+        Rewrite("", "attention", {"heads": 4, "scale": 1.0, "out": "proj", "fused": "qkv"}),
+        Rewrite("blocks.0", "attention", {"heads": 4, "scale": 1.0, "out": "proj", "fused": "qkv", "norm": "none"}),
         Rewrite("blocks.7", "attention", {}),
         Rewrite("blocks.0", "other", {}),
         Rewrite("blocks.0", "attention", {"heads": 4}),

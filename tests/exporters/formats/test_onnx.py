@@ -51,22 +51,26 @@ def test_constants_are_folded(tmp_path):
     assert nodes[1] <= nodes[0]
 
 
-def test_a_loop_over_the_batch_fixes_the_batch(tmp_path):
-    """As detectors have it. torch.export refuses the branch, and the tracer unrolls the loop."""
+class Looping(nn.Module):
+    """torch.export refuses the branch; the tracer unrolls the loop, over the batch or over three weights."""
 
-    class Looping(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(4, 3)
+    def __init__(self, over_batch):
+        super().__init__()
+        self.linear, self.weights, self.over_batch = nn.Linear(4, 3), nn.Parameter(torch.randn(3)), over_batch
 
-        def forward(self, x):
-            if x.sum() > 1e9:
-                x = -x
+    def forward(self, x):
+        if x.sum() > 1e9:
+            x = -x
+        if self.over_batch:
             return torch.stack([self.linear(one) for one in x])
+        return sum(weight * self.linear(x) for weight in self.weights)
 
-    module, x = Looping(), torch.randn(2, 4)
+
+@pytest.mark.parametrize(("over_batch", "batch"), [(True, "fixed at 2"), (False, "dynamic")])
+def test_a_loop_over_the_batch_fixes_the_batch_and_no_other_does(over_batch, batch, tmp_path):
+    module, x = Looping(over_batch), torch.randn(2, 4)
     plugin, told = written(module, x, tmp_path / "model.onnx")
-    assert not told.dynamic_batch and told.details["batch"] == "fixed at 2"
+    assert told.details["batch"] == batch and told.dynamic_batch == (batch == "dynamic")
     with torch.no_grad():
         found = plugin.load(tmp_path / "model.onnx").run([x.numpy()])[0]
         assert torch.allclose(torch.from_numpy(found), module(x), atol=1e-5)
