@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from compressor.runs.prove import prove
 from compressor.runs.record import Record, Source
 from compressor.runs.result import CompressedModel
 from compressor.runs.rewriting import cover_rewritten
+from compressor.surgery.check import CutDoesNotRun, Reference, ShapeChanged
 from compressor.surgery.cut import cut_copy
 from exporters.errors import UnsupportedOperator
 from exporters.export import export
@@ -35,6 +37,7 @@ from zoo_parts.sentences import Failed, with_place
 
 MACS_LEFT = 0.5
 SEED = 0
+N_RANDOM_PLANS = 3
 OPTIONS = {"method": "l1", "macs": MACS_LEFT, "export": ["none"], "on": ["none"], "seed": SEED}
 Facts = Mapping[str, float | int | str | bool]
 
@@ -94,12 +97,18 @@ def plan(subject: Subject) -> Facts:
 
 
 def oracle(subject: Subject) -> Facts:
-    """Cutting equals masking; a plan that does not hold is replaced, as in a run."""
+    """Cutting equals masking; a plan that does not hold is replaced, as in a run. So do random plans of any sizes."""
     prove(subject.record, Datasets(), subject.run)
     found = subject.record.difference
     if found is None or not found.effect_rel > 0:
         raise Failed("silencing the channels does not change the outputs, so the comparison proves nothing")
-    return {"oracle_max_rel": found.max_rel, "oracle_dtype": found.dtype, "notes": " ".join(subject.record.notes)}
+    return {
+        "oracle_max_rel": found.max_rel,
+        "oracle_dtype": found.dtype,
+        "random_plans": N_RANDOM_PLANS,
+        "random_plans_max_rel": _random_plans(subject),
+        "notes": " ".join(subject.record.notes),
+    }
 
 
 def cut(subject: Subject) -> Facts:
@@ -215,6 +224,24 @@ def _draw_zeros(model: nn.Module) -> None:
         for weight in model.parameters():
             if weight.is_floating_point() and weight.numel() > 1 and not bool(weight.any()):
                 weight.normal_(std=0.02 if weight.dim() > 1 else 0.1)
+
+
+def _random_plans(subject: Subject) -> float:
+    """The largest difference between cut and masked over plans where every group keeps any set, of one up to all."""
+    groups = subject.record.coverage.groups if subject.record.coverage else ()
+    reference = Reference(subject.model, subject.inputs)
+    worst = 0.0
+    for seed in range(N_RANDOM_PLANS):
+        r = Random(seed)
+        keep = {g.name: sorted(r.sample(range(g.n_channels), r.randint(1, g.n_channels))) for g in groups}
+        try:
+            found = reference.compare(groups, keep)
+        except (CutDoesNotRun, ShapeChanged) as error:
+            raise Failed(f"random plan {seed}: {with_place(error.__cause__ or error)}") from error
+        if not found.equal:
+            raise Failed(f"random plan {seed}: cutting and masking differ by {found.max_rel:.1e} of the outputs' size")
+        worst = max(worst, found.max_rel)
+    return worst
 
 
 def _plan(subject: Subject) -> Any:

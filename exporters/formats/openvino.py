@@ -49,13 +49,16 @@ class OpenVinoFormat:
     def load(self, path: Path) -> LoadedFile:
         """Compiles the file for the CPU; float32 is asked for, since some CPUs would choose bfloat16."""
         ov = runtimes.openvino()
-        compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        core = ov.Core()
+        model = core.read_model(str(path))
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
         def run(arrays: Sequence[Any]) -> list[Any]:
             results = compiled(list(arrays))
             return [results[port] for port in compiled.outputs]
 
-        return LoadedFile(_names(compiled.inputs), _names(compiled.outputs), run)
+        # The file's names: compiled, an output can have gained the name of the tensor that it is computed from in place.
+        return LoadedFile(_names(model.inputs), _names(model.outputs), run)
 
 
 def _names(ports: Sequence[Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from exporters.export import export
 from exporters.formats.openvino import OpenVinoFormat
@@ -27,3 +28,20 @@ def test_made_from_onnx(files, conv_net, images):
 def test_no_folder_of_this_machine(files):
     file = next(file for file in files if file.format == "openvino")
     assert str(file.path.parent) not in file.path.read_text()
+
+
+class BoxHead(nn.Module):
+    """OpenVINO computes the sigmoid in place, and the compiled output then has the linear layer's name, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.box = nn.Linear(6, 4)
+
+    def forward(self, tokens):
+        return {"z_boxes": self.box(tokens).sigmoid(), "last": tokens + 1}
+
+
+def test_outputs_keep_their_names_when_compiled(tmp_path):
+    tokens = torch.randn(1, 10, 6)
+    file = export(BoxHead().eval(), tokens, ["onnx", "openvino"], tmp_path)[1]
+    assert OpenVinoFormat().load(file.path).output_names == ("z_boxes", "last")
