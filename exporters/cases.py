@@ -57,6 +57,14 @@ def make_cases(
     return cases
 
 
+def differs_from_run_to_run(module: nn.Module, example: ExampleInputs) -> bool:
+    """Whether the module gives other outputs when it is called with the same inputs again: it draws random numbers."""
+    module = on_cpu(module)
+    with evaluating(module):
+        first, second = (_case(module, "example inputs", example).outputs for _ in range(2))
+    return any(not np.allclose(a, b, rtol=1e-3, equal_nan=True) for a, b in zip(first, second, strict=True))
+
+
 def _tries(batch_sizes: Sequence[int], seeds: Sequence[int]) -> list[tuple[int, int]]:
     """Every seed at the first batch size, every other batch size once: a large model's forward takes seconds."""
     return [(size, seed) for n, size in enumerate(batch_sizes) for seed in (seeds[:1] if n else seeds)]

@@ -14,11 +14,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from exporters.cases import CannotCompare, Case, make_cases
+from exporters.cases import CannotCompare, Case, differs_from_run_to_run, make_cases
 from exporters.child import run_child
 from exporters.compare import Array, compare, peak
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile, ParityCheck, Verification
+
+RANDOM = (
+    "the module draws random numbers (called again with the same inputs, it gives other outputs), so the file's cannot "
+    "be compared with them. Give it its random numbers as an input, or export the part that draws none"
+)
 
 
 def verify(
@@ -94,6 +99,8 @@ def verify_all(
             if kind not in known:
                 known[kind] = make_cases(module, example, sizes, seeds, more)
             checks = tuple(_checks(file, example.names, known[kind], rel_tolerance, abs_tolerance, timeout_s))
+            if not all(check.passed for check in checks) and differs_from_run_to_run(module, example):
+                failure = RANDOM
         except CannotCompare as reason:
             failure = str(reason)
         yield Verification(file.format, file.path, rel_tolerance, abs_tolerance, checks, failure)

@@ -57,7 +57,7 @@ class OpenVinoFormat:
             results = compiled(list(arrays))
             return [results[port] for port in compiled.outputs]
 
-        # The file's names: compiled, an output can have gained the name of the tensor that it is computed from in place.
+        # The file's names: a compiled output can have gained the name of the tensor that it is computed from in place.
         return LoadedFile(_names(model.inputs), _names(model.outputs), run)
 
 

@@ -195,3 +195,16 @@ def test_verify_all_runs_the_module_once(original: ExportedFile, two_inputs, nam
     finally:
         hook.remove()
     assert np.sum(calls) == 2  # the seeds
+
+
+def test_a_module_that_draws_random_numbers_is_named_as_such(tmp_path) -> None:
+    """As masked autoencoders, which shuffle their tokens in evaluation mode, too."""
+
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.rand_like(x)
+
+    noisy, x = Noisy().eval(), torch.randn(1, 8)
+    (file,) = export(noisy, x, ["onnx"], tmp_path)
+    outcome = verify(file, noisy, x)
+    assert not outcome.passed and "draws random numbers" in outcome.failure

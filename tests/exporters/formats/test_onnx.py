@@ -7,6 +7,7 @@ from torch import nn
 
 from exporters.errors import InvalidExportOption
 from exporters.formats.onnx import OnnxFormat
+from exporters.onnx_writers.padding import keep_zeros_before_max_pooling
 from exporters.signature import ExampleInputs
 from exporters.source import Source
 
@@ -74,3 +75,39 @@ def test_a_loop_over_the_batch_fixes_the_batch_and_no_other_does(over_batch, bat
     with torch.no_grad():
         found = plugin.load(tmp_path / "model.onnx").run([x.numpy()])[0]
         assert torch.allclose(torch.from_numpy(found), module(x), atol=1e-5)
+
+
+class PaddedPooling(nn.Module):
+    """As the stems of BiT: zeros around negative numbers, of which a max pooling takes the largest."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.pad, self.pool = nn.ConstantPad2d(1, value), nn.MaxPool2d(3, 2)
+
+    def forward(self, x):
+        return self.pool(self.pad(-x.abs() - 1))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5])
+def test_zeros_padded_before_a_max_pooling_stay(value, tmp_path):
+    """ONNX Runtime moves zeros into the pooling, which pads with minus infinity."""
+    module, image = PaddedPooling(value), torch.randn(1, 2, 9, 9)
+    plugin, _ = written(module, image, tmp_path / "model.onnx")
+    expected = module(image)
+    assert (expected == value).sum() > 10
+    found = torch.from_numpy(plugin.load(tmp_path / "model.onnx").run([image.numpy()])[0])
+    assert torch.allclose(found, expected, atol=1e-30)
+
+
+def test_other_paddings_are_left_alone(tmp_path):
+    class Padded(nn.Module):
+        def forward(self, x):
+            return (
+                nn.functional.max_pool2d(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), 3)
+                + nn.functional.pad(x, (1, 1)).mean()
+            )
+
+    written(Padded(), torch.randn(1, 2, 9, 9), tmp_path / "model.onnx", simplify=False)
+    before = (tmp_path / "model.onnx").read_bytes()
+    assert keep_zeros_before_max_pooling(tmp_path / "model.onnx") == 0
+    assert (tmp_path / "model.onnx").read_bytes() == before
