@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -138,9 +139,22 @@ def _capture(module: nn.Module, inputs: ExampleInputs, axes: Sequence[Mapping[in
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine; they would go into the files
+    _mend_conditions(program, inputs.names)
     # Saved with the program; noise, so that no image of the user's goes into a file.
     program.example_inputs = _arguments(inputs.random(1 if dynamic else inputs.batch_size, seed=0))
     return program
+
+
+def _mend_conditions(program: ExportedProgram, names: Sequence[str]) -> None:
+    """Conditions on the sizes of inputs that reach the code as **kwargs (a decorator's, or `TensorOutputs`).
+
+    torch (2.15) notes them as L['kwargs']['x'], but its own programs know L['x'] alone, and stop with a NameError.
+    """
+    conditions = getattr(program, "_guards_code", [])
+    for i, condition in enumerate(conditions):
+        for name in names:
+            condition = re.sub(rf"L\['\w+'\]\['{re.escape(name)}'\]", f"L['{name}']", condition)
+        conditions[i] = condition
 
 
 def _fixed_axes(program: ExportedProgram, names: Sequence[str], axes: Sequence[Mapping[int, str]]) -> str:

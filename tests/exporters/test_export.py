@@ -289,3 +289,23 @@ def test_a_file_that_the_checker_refuses_is_not_handed_out(tmp_path: Path, monke
     monkeypatch.setattr("exporters.onnx_writers.dynamo.onnx.checker.check_model", refuse)
     (file,) = export(nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8), ["onnx"], tmp_path)
     assert "TorchScript, because onnx cannot express the model (input 'min' of node" in file.details["exporter"]
+
+
+def test_sizes_that_must_agree_behind_a_decorator_with_keywords(tmp_path: Path) -> None:
+    """As Hugging Face's Whisper: torch's own program of it stops with "name 'L' is not defined"."""
+
+    def passing_on(forward):
+        def decorated(self, *given, **named):
+            return forward(self, *given, **named)
+
+        return decorated
+
+    class Crossing(nn.Module):
+        @passing_on
+        def forward(self, states: Tensor, tokens: Tensor) -> Tensor:
+            return states.reshape(tokens.shape[0], -1, 4).sum(1) + tokens
+
+    inputs = {"states": torch.randn(1, 6, 4), "tokens": torch.randn(1, 4)}
+    files = export(Crossing(), inputs, ["onnx", "pt2"], tmp_path)
+    assert files[0].details["exporter"] == "torch.onnx dynamo"
+    assert all(outcome.passed for outcome in verify_all(files, Crossing(), inputs))
