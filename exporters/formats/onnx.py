@@ -39,7 +39,7 @@ class OnnxFormat:
 
     def write(self, source: Source, path: Path, parent: ExportedFile | None) -> Written:
         """Writes `path` (and `path.data` where the weights pass 2 GB); see `Format.write`."""
-        from exporters.onnx_writers.padding import keep_zeros_before_max_pooling
+        from exporters.onnx_writers.pooling import mend_poolings
         from exporters.simplify.onnxsim import simplify_file
 
         written = self._export(source, path)
@@ -49,7 +49,7 @@ class OnnxFormat:
                 f"onnx: `opset` must be one that the installed torch can write for this model, but got {self.opset}: "
                 f"the file came out with {opset}. Use opset {opset}, or leave it out."
             )
-        keep_zeros_before_max_pooling(path)
+        mend_poolings(path)
         simplifier = simplify_file(path) if self.simplify else "off"
         if source.inputs.interface.metadata:
             _write_metadata(path, dict(source.inputs.interface.metadata))

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from exporters.errors import InvalidExportOption
+from exporters.export import export
 from exporters.formats.onnx import OnnxFormat
-from exporters.onnx_writers.padding import keep_zeros_before_max_pooling
+from exporters.onnx_writers.pooling import mend_poolings
 from exporters.signature import ExampleInputs
 from exporters.source import Source
+from exporters.verify import verify_all
 
 
 def written(module, inputs, path, **options):
@@ -99,15 +101,26 @@ def test_zeros_padded_before_a_max_pooling_stay(value, tmp_path):
     assert torch.allclose(found, expected, atol=1e-30)
 
 
-def test_other_paddings_are_left_alone(tmp_path):
+def test_other_poolings_are_left_alone(tmp_path):
     class Padded(nn.Module):
         def forward(self, x):
             return (
                 nn.functional.max_pool2d(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), 3)
                 + nn.functional.pad(x, (1, 1)).mean()
+                + nn.functional.avg_pool2d(x, 9)
             )
 
     written(Padded(), torch.randn(1, 2, 9, 9), tmp_path / "model.onnx", simplify=False)
     before = (tmp_path / "model.onnx").read_bytes()
-    assert keep_zeros_before_max_pooling(tmp_path / "model.onnx") == 0
+    assert mend_poolings(tmp_path / "model.onnx") == 0
     assert (tmp_path / "model.onnx").read_bytes() == before
+
+
+def test_a_window_larger_than_the_image_pools_all_of_it(tmp_path):
+    """OpenVINO refuses such a window; as in Hugging Face's EfficientNet."""
+    module, image = nn.AvgPool2d(64, ceil_mode=True), torch.randn(1, 2, 9, 7)
+    written(module, image, tmp_path / "model.onnx")
+    assert [node.op_type for node in onnx.load(str(tmp_path / "model.onnx")).graph.node] == ["GlobalAveragePool"]
+    assert all(
+        outcome.passed for outcome in verify_all(export(module, image, ["onnx", "openvino"], tmp_path), module, image)
+    )

@@ -1,0 +1,79 @@
+"""Poolings that ONNX Runtime or OpenVINO get wrong as torch writes them, written so that both get them right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+ALMOST_ZERO = 2.0**-126  # the smallest normal float32; a denormal number could be flushed to zero again
+
+
+def mend_poolings(path: Path) -> int:
+    """Changes the ONNX file where it has to be; returns at how many places."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    changed = sum(_keep_zeros(model.graph)) + sum(_pool_all(model.graph))
+    if changed:
+        path.write_bytes(model.SerializeToString())
+    return changed
+
+
+def _keep_zeros(graph: onnx.GraphProto) -> Iterator[bool]:
+    """Zeros padded before a max pooling, kept apart from the pooling's own padding.
+
+    A max pooling pads with minus infinity. Where a window holds nothing above zero, a zero that was padded before it
+    wins, but ONNX Runtime (its pad fusion, pull request 18136) and onnxsim (issue 290) move such zeros into the pooling
+    all the same, and the outputs change. Neither touches another number, so the smallest normal one is padded.
+    """
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {node.output[0]: _attributes(node).get("value") for node in graph.node if node.op_type == "Constant"}
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    for node in graph.node:
+        if (
+            node.op_type != "Pad"
+            or node.output[0] not in pooled
+            or _attributes(node).get("mode", b"constant") != b"constant"
+        ):
+            continue
+        given = node.input[2] if len(node.input) > 2 else ""
+        value = constants.get(given)
+        if given and (value is None or value.data_type != TensorProto.FLOAT or numpy_helper.to_array(value).item()):
+            continue
+        name = f"{node.output[0]}_almost_zero"
+        graph.initializer.append(numpy_helper.from_array(np.array(ALMOST_ZERO, np.float32), name))
+        node.input.extend([""] * (3 - len(node.input)))
+        node.input[2] = name
+        yield True
+
+
+def _pool_all(graph: onnx.GraphProto) -> Iterator[bool]:
+    """Average poolings whose window is larger than what they pool (Hugging Face's EfficientNet): the average of all.
+
+    OpenVINO cannot convert them.
+    """
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.input, *graph.value_info)}
+    for node in graph.node:
+        if node.op_type != "AveragePool":
+            continue
+        given = _attributes(node)
+        window, sizes = given["kernel_shape"], [axis.dim_value for axis in shapes.get(node.input[0], ())[2:]]
+        # A size that is not known is 0.
+        larger = len(sizes) == len(window) and all(0 < size <= k for size, k in zip(sizes, window, strict=True))
+        if larger and list(window) != sizes and not any(given.get("pads", ())):
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+            yield True
+
+
+def _attributes(node: onnx.NodeProto) -> Mapping[str, Any]:
+    import onnx
+
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
