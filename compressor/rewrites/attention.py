@@ -19,6 +19,8 @@ from compressor.core.errors import WeightsMismatch
 Options = dict[str, float | int | str]
 # What one fused layer's outputs are, outermost first.
 FUSED = ("qkv,heads,dim", "heads,qkv,dim", "heads,dim,qkv")
+# What comes back: the result, or a tuple of it and, where anybody asks for it, the softmax's matrix.
+RETURNS = ("result", "result,none", "result,weights")
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 _SILENT = (nn.Identity, nn.Softmax)  # layers without weights that attention is made of
 
@@ -29,7 +31,8 @@ class Attention(nn.Module):
     Args:
         block: what is replaced; its layers move here under their names.
         options: "heads", "scale", "out" (the last layer), and either "fused" with "layout" (one of FUSED) or "query",
-            "key" and "value"; "norm" where there is one before, "residual" where the input is added to the result.
+            "key" and "value"; "norm" where there is one before, "residual" where the input is added to the result;
+            "returns" (one of RETURNS).
             Two dropouts are of the attention and of the result, in this order.
 
     Raises:
@@ -44,7 +47,7 @@ class Attention(nn.Module):
         self._layout = str(options.get("layout", ""))
         self._in = [str(options[name]) for name in ("fused", "query", "key", "value") if name in options]
         self._out, self._norm = str(options["out"]), str(options.get("norm", ""))
-        self._residual = bool(options.get("residual", False))
+        self._residual, self._returns = bool(options.get("residual", False)), str(options.get("returns", RETURNS[0]))
         missing = [name for name in (*self._in, self._out) if not isinstance(getattr(self, name, None), nn.Linear)]
         if self._norm and not isinstance(getattr(self, self._norm, None), _NORMS):
             missing.append(self._norm)
@@ -57,17 +60,25 @@ class Attention(nn.Module):
         self.head_dim = of_one
         self.training = block.training
 
-    def forward(self, x: Tensor, *others: object, **named: object) -> Tensor:
-        """(..., N, C) -> (..., N, C)."""
-        if any(other is not None for other in (*others, *named.values())):
+    def forward(self, *given: object, **named: object) -> Tensor | tuple[Tensor, Tensor | None]:
+        """(..., N, C) -> (..., N, C), and the weights (..., heads, N, N) where they are returned."""
+        x, *others = (each for each in (*given, *named.values()) if each is not None)
+        if others or not isinstance(x, Tensor):
             raise ValueError("this attention was rewritten for one input, but got others")
         normed = self.get_submodule(self._norm)(x) if self._norm else x
-        query, key, value = (part.transpose(-3, -2) for part in self._parts(normed))
-        dropout = self._dropouts[0] if self.training and len(self._dropouts) > 1 else 0.0
-        y = functional.scaled_dot_product_attention(query, key, value, scale=self.scale, dropout_p=dropout)
+        y, weights = self._attend(*(part.transpose(-3, -2) for part in self._parts(normed)))
         y = self.get_submodule(self._out)(y.transpose(-3, -2).flatten(-2))
         y = functional.dropout(y, self._dropouts[-1], self.training)
-        return x + y if self._residual else y
+        y = x + y if self._residual else y
+        return y if self._returns == RETURNS[0] else (y, weights)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of (..., heads, N, dim) each; the weights are computed apart only where they are returned."""
+        dropout = self._dropouts[0] if self.training and len(self._dropouts) > 1 else 0.0
+        if self._returns != RETURNS[2]:
+            return functional.scaled_dot_product_attention(query, key, value, scale=self.scale, dropout_p=dropout), None
+        weights = functional.dropout((query @ key.mT * self.scale).softmax(-1), dropout)
+        return weights @ value, weights
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, each (..., N, heads, dim)."""

@@ -59,6 +59,32 @@ class Separate(nn.Module):
         return x + self.o(y.transpose(1, 2).reshape(n, t, c))
 
 
+class Telling(nn.Module):
+    """Called by name; the softmax's matrix comes back with the result, or None instead (as in Hugging Face's BLIP)."""
+
+    def __init__(self, told=True):
+        super().__init__()
+        self.heads, self.told = 4, told
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, states, mask=None):
+        n, t, c = states.shape
+        q, k, v = self.qkv(states).reshape(n, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.mT * (c // self.heads) ** -0.5).softmax(-1)
+        mixed = (weights @ v).transpose(1, 2).reshape(n, t, c)
+        return self.proj(mixed), weights if self.told else None
+
+
+class Listening(nn.Module):
+    def __init__(self, told=True):
+        super().__init__()
+        self.attention = Telling(told)
+
+    def forward(self, x):
+        y, weights = self.attention(states=x, mask=None)
+        return x + y if weights is None else x + y * weights.amax((1, 2, 3))[:, None, None]
+
+
 class Stream(nn.Module):
     def __init__(self, *blocks):
         super().__init__()
@@ -90,6 +116,19 @@ def test_heads_head_sizes_and_stream_leave_by_themselves(block):
     groups = compressor.inspect(model, TOKENS).groups
     kinds = [group.kind for group in groups]
     assert kinds.count("heads") == 2 and kinds.count("head_dim") >= 2
+    assert next(group for group in groups if group.name == "embed").n_channels == 16
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_weights_that_are_returned_are_returned_still(told):
+    model = seeded(lambda: Stream(Listening(told), Listening(told))).eval()
+    before = model(TOKENS)
+    found = find(model, ExampleInputs.of(TOKENS, model), ["blocks.0.attention", "blocks.1.attention"])
+    assert [rewrite.options["returns"] for rewrite in found] == ["result,weights" if told else "result,none"] * 2
+    apply(model, found)
+    torch.testing.assert_close(model(TOKENS), before, rtol=1e-5, atol=1e-6)
+    groups = compressor.inspect(seeded(lambda: Stream(Listening(told))), TOKENS).groups
+    assert [group.kind for group in groups].count("heads") == 1
     assert next(group for group in groups if group.name == "embed").n_channels == 16
 
 
