@@ -13,6 +13,8 @@ import torch
 from compressor.core.groups import BlockedGroup, ChannelGroup
 from compressor.graph.source_lines import short
 
+NEAREST = 4  # sets of groups that meet before the operator where a cut network stops
+
 
 def some_channels(groups: Sequence[ChannelGroup], generator: random.Random) -> dict[str, list[int]]:
     """Random kept sets of a quarter to three quarters of the channels, never none and never all.
@@ -33,32 +35,42 @@ def some_channels(groups: Sequence[ChannelGroup], generator: random.Random) -> d
 
 def suspects_at(
     step: int | None, groups: Sequence[ChannelGroup], groups_at: Sequence[frozenset[str]]
-) -> list[ChannelGroup]:
-    """The groups that meet at the operator, or at the last one before it that sees any; none if the network ran."""
+) -> list[list[ChannelGroup]]:
+    """The groups that meet at the operator, then those at the nearest ones before it; none if the network ran.
+
+    The operator's number is only nearly right: a cut network may execute one more or less on its way there.
+    """
     if step is None:
         return []
     names = {group.name for group in groups}
-    met = next((found for at in reversed(groups_at[: step + 1]) if (found := at & names)), frozenset())
-    return [group for group in groups if group.name in met]
+    met = dict.fromkeys(found for at in reversed(groups_at[: step + 1]) if (found := at & names))
+    return [[group for group in groups if group.name in some] for some in [*met][:NEAREST]]
 
 
 def culprits(
-    suspects: Sequence[ChannelGroup], failure: Callable[[Sequence[ChannelGroup]], object | None]
+    suspects: Sequence[Sequence[ChannelGroup]], failure: Callable[[Sequence[ChannelGroup]], object | None]
 ) -> list[ChannelGroup]:
-    """Those of several suspects that fail by themselves.
+    """Those of the nearest suspects that fail by themselves.
 
     Where each is right by itself, those that are not needed for the failure are let go, and of the rest the one with
-    the fewest channels is named: without it the others may be right. All, if they fail only with groups elsewhere.
+    the fewest channels is named: without it the others may be right. All of the nearest, if none fail without groups
+    elsewhere.
     """
-    alone = [group for group in suspects if len(suspects) == 1 or failure([group]) is not None]
-    if alone or failure(suspects) is None:
-        return alone or list(suspects)
-    needed = list(suspects)
-    for group in suspects:
-        rest = [other for other in needed if other is not group]
-        if len(rest) > 1 and failure(rest) is not None:
-            needed = rest
-    return [min(needed, key=lambda group: group.n_channels)]
+    innocent: set[str] = set()
+    for some in suspects:
+        alone = [group for group in some if group.name not in innocent and failure([group]) is not None]
+        if alone:
+            return alone
+        innocent.update(group.name for group in some)
+        if len(some) == 1 or failure(some) is None:
+            continue
+        needed = list(some)
+        for group in some:
+            rest = [other for other in needed if other is not group]
+            if len(rest) > 1 and failure(rest) is not None:
+                needed = rest
+        return [min(needed, key=lambda group: group.n_channels)]
+    return list(suspects[0])
 
 
 def explain(error: Exception) -> str:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from compressor.core.groups import ChannelGroup
-from compressor.surgery.suspects import culprits, some_channels
+from compressor.surgery.suspects import culprits, some_channels, suspects_at
 
 
 def groups(*sizes):
@@ -46,5 +46,15 @@ def failing(*sets):
     ],
 )
 def test_who_is_at_fault(sets, named):
-    found = culprits(groups(72, 6, 12, 3), failing(*sets))
+    found = culprits([groups(72, 6, 12, 3)], failing(*sets))
     assert [group.name for group in found] == named
+
+
+def test_who_is_right_alone_is_let_go_where_another_near_is_not():
+    """The operator's number may be one too high, and then shows the group that only passes by."""
+    one, two, three = groups(72, 6, 12)
+    near = suspects_at(3, [one, two, three], [frozenset({"g2"}), frozenset({"g1"}), frozenset(), frozenset({"g0"})])
+    assert [[group.name for group in some] for some in near] == [["g0"], ["g1"], ["g2"]]
+    assert culprits(near, failing({1})) == [two]
+    assert culprits(near, failing({1, 2})) == [one], "none of the near ones fails without another"
+    assert suspects_at(None, [one], [frozenset({"g0"})]) == []
