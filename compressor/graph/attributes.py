@@ -1,10 +1,10 @@
 """Sizes that a module keeps in its attributes (num_heads, head_dim, embed_dim) and gives to operators.
 
-What arrives at a call is known (`compressor.graph.marks`). What the module computes with is not (`self.dim // 2`), nor
-what is there for others to read. Where a cut network stops inside the module, or the name speaks of channels, an
-integer of the value of an axis that may shrink, which an operator of the module is told, is taken to count that axis.
-That is a guess, and can be wrong where two axes are of one size; so every cut is tried on a copy before anybody relies
-on it.
+What arrives at a call is known (`compressor.graph.marks`), and so is what a module compares with the size of what it is
+given. What the module computes with is not (`self.dim // 2`), nor what is there for others to read. Where a cut network
+stops inside the module, or the name speaks of channels, an integer of the value of an axis that may shrink, which an
+operator of the module is told, is taken to count that axis. That is a guess, and can be wrong where two axes are of one
+size; so every cut is tried on a copy before anybody relies on it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,19 @@ def axes_of_attributes(module: nn.Module, layer: str, traced: Trace) -> Iterator
     """As `sizes_of_attributes`, with every axis that the attribute may count."""
     for name, entry, value in numbers(module):
         candidates = traced.counted.get(Attribute(layer, name, entry))
+        if candidates is None and Attribute(layer, name, entry) in traced.compared:
+            candidates = _given(value, layer, traced) or None
         if candidates is None:
             guessed = layer in traced.guessed or any(word in name for word in _CHANNELS)
             candidates = _of_value(value, layer, traced) if guessed else []
         if candidates:
             yield name, entry, candidates
+
+
+def _given(value: int, layer: str, traced: Trace) -> list[Axis]:
+    """Axes of this size of what the module is called with: those that it checks, and refuses to run with others."""
+    axes = (axis for axis in traced.entered.get(layer, ()) if axis is not None and axis.size == value)
+    return [axis for axis in axes if any(not atom.frozen for atom in axis.atoms())]
 
 
 def _of_value(value: int, layer: str, traced: Trace) -> list[Axis]:

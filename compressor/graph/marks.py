@@ -34,6 +34,17 @@ class Marked(int):
     attribute: Attribute
     reader: object  # the trace that marked it; caches of libraries may keep integers of an earlier one
 
+    def __eq__(self, other: object) -> bool:
+        same = int(self) == other
+        if same and isinstance(self.reader, Marks):
+            self.reader.compared.add(self.attribute)
+        return same
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
     def __neg__(self) -> Marked:
         return marked(-int(self), self.attribute, self.reader)
 
@@ -79,6 +90,7 @@ class Marks(TorchFunctionMode):
         """
         super().__init__()
         self.counted: dict[Attribute, list[Axis]] = {}  # none: it arrived where it counts no axis that is followed
+        self.compared: set[Attribute] = set()  # found equal to something, as in a check of what the module is given
         self._model, self._dims_of, self._stack = model, dims_of, stack
         self._put_on: list[tuple[nn.Module, Marked]] = []
 

@@ -57,6 +57,7 @@ class Trace:
     touched: frozenset[str]  # parameters and buffers that were read, by the first of their names
     entered: dict[str, Dims]  # module path -> axes of the first tensor that it was called with
     counted: dict[Attribute, list[Axis]]  # integer that modules keep -> axes that it was seen to count
+    compared: frozenset[Attribute]  # integers that modules keep and found equal to another number
     guessed: set[str]  # modules whose other integers count axes of their value
 
     @cached_property
@@ -103,6 +104,7 @@ def trace(model: nn.Module, inputs: ExampleInputs) -> Trace:
         frozenset(follower.touched),
         follower.entered,
         marks.counted,
+        frozenset(marks.compared),
         set(),
     )
 

@@ -165,3 +165,28 @@ def test_arithmetic_forgets_and_a_sign_does_not():
     number = marked(6, Attribute("a", "n", None), None)
     assert type(-number) is Marked and (-number) == -6 and (-number).attribute.name == "n"
     assert type(number // 2) is type(number * 2) is type(number + 0) is int
+
+
+class Checking(nn.Module):
+    """As the patch embeddings of Hugging Face's PVT and FocalNet: anything but the size of the day is refused."""
+
+    def __init__(self, channels, stride=12):
+        super().__init__()
+        self.num_channels, self.stride, self.kernel = channels, stride, 12
+        self.project = nn.Conv2d(channels, 12, 3)
+
+    def forward(self, x):
+        _, channels, _, _ = x.shape
+        if channels != self.num_channels or self.stride == 13:
+            raise ValueError("make sure that the channels match")
+        return self.project(x)
+
+
+def test_a_size_that_is_checked_shrinks_with_what_is_checked():
+    model, x = nn.Sequential(Checking(3), Checking(12), nn.Flatten(), nn.LazyLinear(3)), torch.randn(1, 3, 8, 8)
+    model(x)
+    fitted, blocked = fit(Reference(model.eval(), inputs(x)))
+    assert not blocked and [group.name for group in fitted.groups] == ["0.project", "1.project"]
+    assert [(size.layer, size.attribute) for size in fitted.groups[0].sizes if size.layer in "01"] == [
+        ("1", "num_channels")
+    ]
