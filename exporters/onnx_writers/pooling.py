@@ -24,28 +24,32 @@ def mend_poolings(path: Path) -> int:
 
 
 def _keep_zeros(graph: onnx.GraphProto) -> Iterator[bool]:
-    """Zeros padded before a max pooling, kept apart from the pooling's own padding.
+    """Zeros padded before a pooling, kept apart from the pooling's own padding.
 
     A max pooling pads with minus infinity. Where a window holds nothing above zero, a zero that was padded before it
     wins, but ONNX Runtime (its pad fusion, pull request 18136) and onnxsim (issue 290) move such zeros into the pooling
-    all the same, and the outputs change. Neither touches another number, so the smallest normal one is padded.
+    all the same, and the outputs change. Into an average pooling they move even more zeros than its window is wide, and
+    ONNX Runtime then refuses the file. Neither touches another number, so the smallest normal one is padded.
     """
     import numpy as np
-    from onnx import TensorProto, numpy_helper
+    from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {node.output[0]: _attributes(node).get("value") for node in graph.node if node.op_type == "Constant"}
-    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+
+    def number(name: str) -> Any:
+        tensor = constants.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    pools = {node.input[0]: node for node in graph.node if node.op_type in ("MaxPool", "AveragePool")}
     for node in graph.node:
-        if (
-            node.op_type != "Pad"
-            or node.output[0] not in pooled
-            or _attributes(node).get("mode", b"constant") != b"constant"
-        ):
+        pool = pools.get(node.output[0])
+        if node.op_type != "Pad" or pool is None or _attributes(node).get("mode", b"constant") != b"constant":
             continue
-        given = node.input[2] if len(node.input) > 2 else ""
-        value = constants.get(given)
-        if given and (value is None or value.data_type != TensorProto.FLOAT or numpy_helper.to_array(value).item()):
+        pads, given = number(node.input[1]), node.input[2] if len(node.input) > 2 else ""
+        value = number(given) if given else np.zeros((), np.float32)
+        narrow = pads is None or pads.max() >= min(_attributes(pool)["kernel_shape"])
+        if value is None or value.dtype != np.float32 or value.any() or not (pool.op_type == "MaxPool" or narrow):
             continue
         name = f"{node.output[0]}_almost_zero"
         graph.initializer.append(numpy_helper.from_array(np.array(ALMOST_ZERO, np.float32), name))

@@ -124,3 +124,10 @@ def test_a_window_larger_than_the_image_pools_all_of_it(tmp_path):
     assert all(
         outcome.passed for outcome in verify_all(export(module, image, ["onnx", "openvino"], tmp_path), module, image)
     )
+
+
+def test_more_zeros_than_a_window_is_wide(tmp_path):
+    """As the shortcuts of Shake-Shake: ONNX Runtime moves them into the pooling, and then cannot load it."""
+    module, image = nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.AvgPool2d(1, 2)), torch.randn(1, 2, 8, 8)
+    files = export(module, image, ["onnx", "openvino"], tmp_path)
+    assert all(outcome.passed for outcome in verify_all(files, module, image))
