@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from compressor.core.errors import InvalidOption
 from compressor.loading.architecture import build, parse_arch_args
 from compressor.loading.input_spec import parse_input
-from zoo_parts import huggingface
+from zoo_parts import huggingface, huggingface_images, huggingface_sequences
 from zoo_parts.entries import MODELS, Entry, write_entries
 
 MAX_PARAMS = 200_000_000
@@ -68,6 +68,34 @@ HUGGING_FACE = {
     "detr": "pixel_values=1x3x96x96",
     "llama": TOKENS,
     "whisper_encoder": "input_features=1x20x100",
+}
+SMALL, LARGER, VIDEO = "pixel_values=1x3x32x32", "pixel_values=1x3x64x64", "pixel_values=1x4x3x32x32"
+HUGGING_FACE_IMAGES = {
+    "beit": SMALL,
+    "dinov2": "pixel_values=1x3x28x28",
+    **dict.fromkeys(
+        ("swinv2", "hiera", "resnet", "regnet", "bit", "efficientnet", "mobilenet_v2", "mobilevit"), LARGER
+    ),
+    **dict.fromkeys(("convnextv2", "poolformer", "pvt_v2", "levit", "focalnet", "yolos"), LARGER),
+    "dpt": SMALL,
+    "depth_anything": "pixel_values=1x3x56x56",
+    **dict.fromkeys(("glpn", "upernet", "maskformer", "vitdet"), LARGER),
+    "blip_vision": SMALL,
+    "videomae": VIDEO,
+    "timesformer": VIDEO,
+    "siglip": f"input_ids=1x16:int64 {SMALL}",
+    "clipseg": f"{TOKENS} {SMALL}",
+}
+HUGGING_FACE_SEQUENCES = {
+    **dict.fromkeys(("distilbert", "roberta", "albert", "electra", "deberta_v2", "mobilebert", "squeezebert"), TOKENS),
+    **dict.fromkeys(("modernbert", "gpt2", "gpt_neox", "opt", "bloom"), TOKENS),
+    "t5": f"{TOKENS} decoder_input_ids=1x8:int64",
+    **dict.fromkeys(("bart", "mistral", "qwen2", "gemma2", "phi3"), TOKENS),
+    "mamba": "input_ids=1x16:int64",
+    "whisper": "input_features=1x20x100 decoder_input_ids=1x8:int64",
+    "wav2vec2": "input_values=1x2000",
+    "audio_spectrogram": "input_values=1x64x32",
+    "patch_tst": "past_values=1x64x2",
 }
 
 # Words in a timm name that tell the size and not the structure.
@@ -134,9 +162,15 @@ def timm_entries() -> Iterator[Entry]:
 
 
 def hugging_face_entries() -> Iterator[Entry]:
-    for name, inputs in HUGGING_FACE.items():
-        params = _count(getattr(huggingface, name)())
-        yield Entry("Hugging Face", f"huggingface.py:{name}", "", tuple(inputs.split()), params)
+    for module, chosen in (
+        (huggingface, HUGGING_FACE),
+        (huggingface_images, HUGGING_FACE_IMAGES),
+        (huggingface_sequences, HUGGING_FACE_SEQUENCES),
+    ):
+        file = module.__name__.rpartition(".")[2]
+        for name, inputs in chosen.items():
+            params = _count(getattr(module, name)())
+            yield Entry("Hugging Face", f"{file}.py:{name}", "", tuple(inputs.split()), params)
 
 
 def _first_that_runs(family: str, name: str, args: str, specs: list[str]) -> Iterator[Entry]:
