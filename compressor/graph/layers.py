@@ -13,6 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from compressor.core.groups import Role
 from compressor.graph.attributes import sizes_of_attributes
 from compressor.graph.axis import Axis, divide, merge
+from compressor.graph.marks import is_pytorchs
 from compressor.graph.tracing import Trace
 
 
@@ -110,9 +111,10 @@ def sizes_of(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str
         found = [("input_size", None, read[1]), ("hidden_size", None, kept[0])]
         if module.proj_size:
             found.append(("proj_size", None, traced.tensors[f"{prefix}weight_hh_l0"][1]))
-    else:
-        yield from sizes_of_attributes(module, layer, traced)
     yield from ((name, entry, axis) for name, entry, axis in found if axis is not None)
+    if not found or not is_pytorchs(module):  # a class of the user's keeps more sizes than the layer that it is made of
+        known = {name for name, _, _ in found}.union(getattr(module, "__constants__", ()))
+        yield from (size for size in sizes_of_attributes(module, layer, traced) if size[0] not in known)
 
 
 def hidden_axes(module: nn.RNNBase, layer: str, traced: Trace) -> list[Axis | None]:

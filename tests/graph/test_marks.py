@@ -190,3 +190,35 @@ def test_a_size_that_is_checked_shrinks_with_what_is_checked():
     assert [(size.layer, size.attribute) for size in fitted.groups[0].sizes if size.layer in "01"] == [
         ("1", "num_channels")
     ]
+
+
+class Halves(nn.Conv2d):
+    """As octave convolutions: one weight, of which pieces are used by sizes that the subclass keeps."""
+
+    def __init__(self):
+        super().__init__(6, 12, 1)
+        self.first = 8
+
+    def forward(self, x):
+        one = nn.functional.conv2d(x, self.weight[: self.first], self.bias[: self.first])
+        other = nn.functional.conv2d(x, self.weight[self.first :], self.bias[self.first :])
+        return one.relu(), other.sigmoid()
+
+
+class Pieces(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.halves, self.norm, self.read = Halves(), nn.BatchNorm2d(8), nn.Linear(12, 3)
+
+    def forward(self, x):
+        one, other = self.halves(x)
+        return self.read(torch.cat((self.norm(one), other), 1).mean((2, 3)))
+
+
+def test_a_layer_of_the_users_class_keeps_sizes_of_its_own():
+    reference = Reference(Pieces().eval(), inputs(torch.randn(1, 6, 4, 4)))
+    fitted, blocked = fit(reference)
+    assert not blocked and sorted(group.n_channels for group in fitted.groups) == [4, 8]
+    counted = {g.n_channels: {s.attribute for s in g.sizes if s.layer == "halves"} for g in fitted.groups}
+    assert counted == {8: {"out_channels", "first"}, 4: {"out_channels"}}
+    assert reference.compare(fitted.groups, {g.name: [0, 2] for g in fitted.groups}).equal
