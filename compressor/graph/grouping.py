@@ -43,6 +43,7 @@ class Places:
 
     def __init__(self) -> None:
         self._known: dict[Axis, dict[Axis, Positions]] = {}
+        self._numbers: list[int] = []
 
     def of(self, axis: Axis) -> dict[Axis, Positions]:
         """{atomic axis that may shrink: its positions on `axis`}"""
@@ -56,8 +57,13 @@ class Places:
         for atom, index in axis.coordinates().items():
             if not atom.frozen and atom.size > 1:
                 position = np.flatnonzero(index >= 0)
-                found[atom] = (tuple(position.tolist()), tuple(index[position].tolist()))
+                found[atom] = (self._tuple_of(position), self._tuple_of(index[position]))
         return found
+
+    def _tuple_of(self, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, ...]:
+        """Its integers are shared with all other tuples: a flattened kernel bank has millions, 28 bytes each."""
+        self._numbers.extend(range(len(self._numbers), int(numbers.max(initial=-1)) + 1))
+        return tuple(map(self._numbers.__getitem__, numbers.tolist()))
 
 
 def freeze_repeated(traced: Trace) -> None:
