@@ -35,13 +35,16 @@ class Marked(int):
     reader: object  # the trace that marked it; caches of libraries may keep integers of an earlier one
 
     def __eq__(self, other: object) -> bool:
-        same = int(self) == other
-        if same and isinstance(self.reader, Marks):
-            self.reader.compared.add(self.attribute)
-        return same
+        self._note_if_equal(other)
+        return int(self) == other
 
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        self._note_if_equal(other)
+        return int(self) != other
+
+    def _note_if_equal(self, other: object) -> None:
+        if isinstance(self.reader, Marks) and isinstance(other, int) and int(self) == int(other):
+            self.reader.compared.add(self.attribute)
 
     __hash__ = int.__hash__
 

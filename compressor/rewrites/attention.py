@@ -51,7 +51,7 @@ class Attention(nn.Module):
         missing = [name for name in (*self._in, self._out) if not isinstance(getattr(self, name, None), nn.Linear)]
         if self._norm and not isinstance(getattr(self, self._norm, None), _NORMS):
             missing.append(self._norm)
-        if missing or len(self._in) not in (1, 3):
+        if missing or len(self._in) not in (1, 3) or self._returns not in RETURNS:
             raise WeightsMismatch(f"no attention block: it has no such layer as {', '.join(missing) or 'its inputs'}")
         self._dropouts = [layer.p for layer in block.children() if isinstance(layer, nn.Dropout)] or [0.0]
         width = getattr(self, self._in[0]).out_features // (3 if len(self._in) == 1 else 1)

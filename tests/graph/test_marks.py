@@ -222,3 +222,21 @@ def test_a_layer_of_the_users_class_keeps_sizes_of_its_own():
     counted = {g.n_channels: {s.attribute for s in g.sizes if s.layer == "halves"} for g in fitted.groups}
     assert counted == {8: {"out_channels", "first"}, 4: {"out_channels"}}
     assert reference.compare(fitted.groups, {g.name: [0, 2] for g in fitted.groups}).equal
+
+
+def test_a_tensor_may_be_compared_with_a_size():
+    class Ignoring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.num_classes, self.make, self.read = 3, nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            labels = x.argmax(-1)
+            return (
+                self.read(self.make(x))
+                * (self.num_classes == labels)[..., None]
+                * (labels != self.num_classes)[..., None]
+            )
+
+    model = Ignoring()
+    assert sorted(sizes(model)) == ["make"] and model(TOKENS).shape == (2, 16, 2)

@@ -280,6 +280,7 @@ def test_a_run_says_so_saves_it_and_replays_it(tmp_path):
         Rewrite("", "attention", {"heads": 4, "scale": 1.0, "out": "proj", "fused": "qkv"}),
         Rewrite("blocks.0", "attention", {"heads": 4, "scale": 1.0, "out": "proj", "fused": "qkv", "norm": "none"}),
         Rewrite("blocks.7", "attention", {}),
+        Rewrite("blocks.0", "attention", {"heads": 4, "scale": 1.0, "out": "proj", "fused": "qkv", "returns": "all"}),
         Rewrite("blocks.0", "other", {}),
         Rewrite("blocks.0", "attention", {"heads": 4}),
         Rewrite("blocks.0", "attention", {"heads": 0, "scale": 1.0, "out": "proj", "fused": "qkv", "layout": "x"}),
