@@ -39,7 +39,8 @@ class InvalidOption(CompressionError):
 
     def __init__(self, owner: str, option: str, allowed: str, got: object, next_step: str = "") -> None:
         self.owner, self.option, self.allowed, self.got = owner, option, allowed, got
-        sentence = f"{owner}: `{option}` must be {allowed}, but got {got!r}."
+        given = "was not given" if got is None else f"got {got!r}"
+        sentence = f"{owner}: `{option}` must be {allowed}, but {given}."
         super().__init__(f"{sentence} {next_step}".strip())
 
 

@@ -40,6 +40,7 @@ def test_the_sentence_of_an_option():
     assert str(error) == "planning: `--round-to` must be at least 1, but got -3. Leave it out."
     assert (error.owner, error.option, error.allowed, error.got) == ("planning", "--round-to", "at least 1", -3)
     assert str(InvalidOption("a", "b", "c", "d")) == "a: `b` must be c, but got 'd'."
+    assert str(InvalidOption("a", "b", "c", None)) == "a: `b` must be c, but was not given."
 
 
 @pytest.mark.parametrize(("name", "hint"), [("l11", "Did you mean 'l1'? "), ("zebra", "")])
