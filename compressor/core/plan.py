@@ -48,10 +48,13 @@ class AttributeChange:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A block that was replaced, before anything was cut, by one that computes the same and ties fewer sizes."""
+    """What was done before anything was cut, so that more can be; the model computes the same.
+
+    A block is replaced by one that ties fewer sizes, or a plain tensor of a module is registered as a buffer.
+    """
 
     layer: str
-    kind: str  # "attention"
+    kind: str  # "attention" or "buffer"
     options: dict[str, float | int | str]
 
 

@@ -1,4 +1,4 @@
-"""Replaces blocks as a plan says."""
+"""Rewrites a model as a plan says."""
 
 from __future__ import annotations
 
@@ -8,29 +8,37 @@ from torch import nn
 
 from compressor.core.errors import WeightsMismatch
 from compressor.core.plan import Rewrite
+from compressor.rewrites import buffers
 from compressor.rewrites.attention import Attention
 
-_KINDS = {"attention": Attention}
+_BLOCKS = {"attention": Attention}  # kinds that replace a block; the kind "buffer" registers a tensor
 
 
 def apply(model: nn.Module, rewrites: Sequence[Rewrite]) -> None:
-    """Replaces the blocks in `model`.
+    """Replaces blocks in `model`, and registers tensors.
 
     Raises:
-        WeightsMismatch: the model has no such block; it is then untouched.
+        WeightsMismatch: the model has no such block or tensor; it is then untouched.
     """
     made: dict[nn.Module, nn.Module] = {}
+    registered: list[tuple[nn.Module, str]] = []
     for rewrite in rewrites:
         try:
+            if rewrite.kind == "buffer":
+                registered.append((model.get_submodule(rewrite.layer), str(rewrite.options["name"])))
+                buffers.check(*registered[-1])
+                continue
             if not rewrite.layer:
                 raise WeightsMismatch("the model itself is no block")
             block = model.get_submodule(rewrite.layer)
-            made[block] = _KINDS[rewrite.kind](block, rewrite.options)
+            made[block] = _BLOCKS[rewrite.kind](block, rewrite.options)
         except (AttributeError, KeyError, ValueError, ZeroDivisionError, WeightsMismatch) as error:
             raise WeightsMismatch(
-                f"The plan replaces {rewrite.layer or 'the model'}, which does not fit this model ({error}). "
+                f"The plan rewrites {rewrite.layer or 'the model'}, which does not fit this model ({error}). "
                 "Pass a fresh instance of the class that was compressed."
             ) from error
+    for module, name in dict.fromkeys(registered):
+        buffers.register(module, name)
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in made:  # at each of its places

@@ -1,8 +1,8 @@
-"""The pre-flight of a run: coverage, and where blocks tie sizes for no good reason, coverage without them."""
+"""The pre-flight of a run: coverage, and where code stands in the way for no good reason, coverage without it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -10,11 +10,16 @@ from torch import nn
 from compressor.core.copies import share_tensors
 from compressor.core.errors import NothingPrunable
 from compressor.core.groups import Coverage
+from compressor.core.plan import Rewrite
 from compressor.core.progress import Progress, SilentProgress
 from compressor.rewrites.apply import apply
+from compressor.rewrites.buffers import plain_tensors
 from compressor.rewrites.find import computes_the_same, find
 from compressor.runs.coverage import cover
 from compressor.runs.record import Source
+
+Outcome = Coverage | NothingPrunable
+Rewriting = tuple[Source, Outcome, str]  # the last: what to say of it; nothing if it was not worth it
 
 
 def cover_rewritten(
@@ -25,7 +30,7 @@ def cover_rewritten(
     prune: Sequence[str] = (),
     note: Callable[[str], None] | None = None,
 ) -> tuple[Source, Coverage]:
-    """As `cover`; where a rewrite frees groups, of the model with its blocks replaced, which is then the source's.
+    """As `cover`; where a rewrite frees groups, of the rewritten model, which is then the source's.
 
     Args:
         source: left as it is.
@@ -37,38 +42,82 @@ def cover_rewritten(
     """
     listener = progress or SilentProgress()
 
-    def covered(module: nn.Module) -> Coverage:
-        return cover(module, source.inputs, ignore, seed, listener, prune)
+    def covered(module: nn.Module) -> Outcome:
+        try:
+            return cover(module, source.inputs, ignore, seed, listener, prune)
+        except NothingPrunable as error:
+            return error
 
-    before = 0
-    try:
-        coverage = covered(source.module)
-    except NothingPrunable:
-        rewritten = _rewritten(source, [name for name, _ in source.module.named_modules() if name])
-        if rewritten is None:
-            raise
-        freed = covered(rewritten.module)
-    else:
-        before = len(coverage.groups)
-        rewritten = _rewritten(source, coverage.tied)
-        freed = covered(rewritten.module) if rewritten is not None else coverage
-        if rewritten is None or len(freed.groups) <= before:
-            return source, coverage
-    layers = [rewrite.layer for rewrite in rewritten.rewrites]
-    (note or listener.note)(
-        f"{', '.join(layers[:3])}{', ...' if len(layers) > 3 else ''}: rewritten, with equal outputs, because the code "
-        f"ties the attention's width to the stream's; {len(freed.groups)} groups instead of {before}."
+    found = covered(source.module)
+    for rewrite in (_registering, _replacing):
+        source, found, said = rewrite(source, found, covered)
+        if said:
+            (note or listener.note)(said)
+    if isinstance(found, NothingPrunable):
+        raise found
+    return source, found
+
+
+def _registering(source: Source, before: Outcome, covered: Callable[[nn.Module], Outcome]) -> Rewriting:
+    """Makes buffers of the plain tensors that stand in the way."""
+    all_of_them = plain_tensors(source.module)
+    registered = _rewritten(source, all_of_them)
+    if registered is None:
+        return source, before, ""
+    freed = covered(registered.module)
+    if isinstance(freed, NothingPrunable) or freed.prunable_macs_share <= _share(before):
+        return source, before, ""
+    cut = {axis.tensor for group in freed.groups for member in group.members for axis in member.axes}
+    names = {_name_of(rewrite): rewrite for rewrite in all_of_them if _name_of(rewrite) in cut}
+    needed = _rewritten(source, tuple(names.values()))
+    if needed is None:
+        return source, before, ""
+    said = (
+        f"{_listed(names)}: registered as a buffer that is not saved, because what meets a plain tensor cannot be cut; "
+        f"{freed.prunable_macs_share:.0%} of the MACs can be pruned instead of {_share(before):.0%}."
     )
-    return rewritten, freed
+    return needed, freed, said
 
 
-def _rewritten(source: Source, blocks: Sequence[str]) -> Source | None:
-    """The source with those of its blocks replaced that can be; None if none can, or if the model needs them as are."""
+def _replacing(source: Source, before: Outcome, covered: Callable[[nn.Module], Outcome]) -> Rewriting:
+    """Replaces the blocks that tie sizes for no good reason."""
+    if isinstance(before, NothingPrunable):
+        blocks, n_before = [name for name, _ in source.module.named_modules() if name], 0
+    else:
+        blocks, n_before = list(before.tied), len(before.groups)
     rewrites = find(source.module, source.inputs, blocks)
+    rewritten = _rewritten(source, rewrites)
+    if rewritten is None:
+        return source, before, ""
+    freed = covered(rewritten.module)
+    if isinstance(freed, NothingPrunable) or len(freed.groups) <= n_before:
+        return source, before, ""
+    said = (
+        f"{_listed(rewrite.layer for rewrite in rewrites)}: rewritten, with equal outputs, because the code ties the "
+        f"attention's width to the stream's; {len(freed.groups)} groups instead of {n_before}."
+    )
+    return rewritten, freed, said
+
+
+def _rewritten(source: Source, rewrites: tuple[Rewrite, ...]) -> Source | None:
+    """The source after these; None if there are none, or if the model then computes something else."""
     if not rewrites:
         return None
     module = share_tensors(source.module)
     apply(module, rewrites)
     if not computes_the_same(module, source.module, source.inputs):
         return None
-    return replace(source, module=module, rewrites=rewrites, as_given=source.module)
+    return replace(source, module=module, rewrites=(*source.rewrites, *rewrites), as_given=source.original)
+
+
+def _share(found: Outcome) -> float:
+    return 0.0 if isinstance(found, NothingPrunable) else found.prunable_macs_share
+
+
+def _name_of(rewrite: Rewrite) -> str:
+    return f"{rewrite.layer}.{rewrite.options['name']}" if rewrite.layer else str(rewrite.options["name"])
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = [*names]
+    return ", ".join(every[:3]) + (", ..." if len(every) > 3 else "")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import compressor
-from compressor.core.errors import WeightsMismatch
+from compressor.core.errors import NothingPrunable, WeightsMismatch
 from compressor.core.plan import Rewrite
 from compressor.rewrites.apply import apply
 from compressor.rewrites.find import find
@@ -270,7 +270,7 @@ def test_a_run_says_so_saves_it_and_replays_it(tmp_path):
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
     plan["rewrites"][0]["layer"] = "embed"
     (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(WeightsMismatch, match="replaces embed, which does not fit this model"):
+    with pytest.raises(WeightsMismatch, match="rewrites embed, which does not fit this model"):
         compressor.load(tmp_path / "run", model=seeded(lambda: Stream(Fused(), Separate())))
 
 
@@ -293,3 +293,48 @@ def test_plans_that_do_not_fit_are_refused(rewrite):
     with pytest.raises(WeightsMismatch, match="does not fit this model"):
         apply(model, [rewrite])
     assert list(model.modules()) == before
+
+
+class Tabled(nn.Module):
+    """A table of positions and one of scales that nobody registered, and one that no channel meets."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(16, 12), nn.Linear(12, 3)
+        self.positions, self.scales = torch.linspace(-1, 1, 7 * 12).reshape(1, 7, 12), [torch.ones(12)]
+        self.weights = torch.linspace(0, 1, 7)[:, None]
+
+    def forward(self, x):
+        return (self.head((self.embed(x) + self.positions).relu()) * self.weights).mean(1)
+
+
+def test_plain_tensors_that_stand_in_the_way_become_buffers(tmp_path):
+    model = seeded(Tabled).eval()
+    with pytest.raises(NothingPrunable):
+        cover(model, ExampleInputs.of(TOKENS, model))
+    before = model(TOKENS)
+    result = compressor.compress(model, TOKENS, macs=0.5, round_to=1)
+    assert result.plan.rewrites == (Rewrite("", "buffer", {"name": "positions"}),)
+    assert any("positions: registered as a buffer" in note for note in result.report().notes)
+    assert "positions" in vars(model) and torch.equal(model(TOKENS), before), "the user's model stays as it is"
+    assert result.module.positions.shape == (1, 7, result.module.embed.out_features) != (1, 7, 12)
+    assert "positions" not in result.module.state_dict()
+    result.save(tmp_path / "run")
+    with torch.no_grad():
+        assert torch.equal(compressor.load(tmp_path / "run", model=Tabled())(TOKENS), result.module(TOKENS))
+    registered = Tabled()
+    registered.register_buffer("positions", registered.__dict__.pop("positions"))
+    with pytest.raises(WeightsMismatch, match="rewrites the model, which does not fit this model"):
+        compressor.load(tmp_path / "run", model=registered)
+
+
+def test_what_a_forward_pass_left_behind_is_no_table():
+    class Watching(Stream):
+        def forward(self, x):
+            self.seen = self.embed(x)
+            return super().forward(x)
+
+    model = seeded(lambda: Watching(nn.ReLU())).eval()
+    model(TOKENS)
+    source, coverage = cover_rewritten(Source(model, ExampleInputs.of(TOKENS, model), "watching", "test"))
+    assert source.rewrites == () and [group.name for group in coverage.groups] == ["embed"]
