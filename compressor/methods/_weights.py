@@ -114,6 +114,25 @@ def filter_scores(model: nn.Module, group: ChannelGroup, formula: Callable[[Tens
     return total / makers * torch.stack([values.mean() for _, values in parts]).mean()
 
 
+def channel_features(model: nn.Module, group: ChannelGroup) -> Tensor | None:
+    """What the producers say about each channel, side by side, as points to compare with one another.
+
+    Each producer's filters are divided by their mean length, so that none counts more because its weights are larger;
+    one that does not make a channel says nothing (zeros) of it.
+
+    Returns:
+        (n_channels, features) double; None if no producer makes some channel.
+    """
+    parts, made = [], torch.zeros(group.n_channels, dtype=torch.bool)
+    for filters in producer_filters(model, group):
+        length = filters.rows.square().sum(1).sqrt().mean()
+        part = filters.rows.new_zeros(group.n_channels, filters.rows.shape[1])
+        part[filters.channels] = filters.rows / length if length > 0 else filters.rows
+        parts.append(part)
+        made[filters.channels] = True
+    return torch.cat(parts, 1) if bool(made.all()) else None
+
+
 def score_groups(groups: Sequence[ChannelGroup], score: Callable[[ChannelGroup], Tensor | None]) -> dict[str, Tensor]:
     """{group name: float32 (n_channels,)} for the groups that `score` can judge."""
     found = ((group.name, score(group)) for group in groups)

@@ -12,17 +12,13 @@ from torch import Tensor
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
+from compressor.methods._distances import squared_distances
 from compressor.methods._weights import filter_scores, score_groups
 
 
 def distance_sums(rows: Tensor) -> Tensor:
     """Sum of the Euclidean distances from each row to all others: (n, features) -> (n,)."""
-    # Distances do not change when all rows are moved; moved to their mean, the squares lose fewest digits.
-    rows = rows.double() - rows.double().mean(0)  # (n, features)
-    gram = rows @ rows.T  # (n, n)
-    squares = gram.diagonal()  # (n,)
-    between = (squares[:, None] + squares[None, :] - 2 * gram).clamp_(min=0)  # (n, n)
-    return between.fill_diagonal_(0).sqrt_().sum(1)
+    return squared_distances(rows).sqrt_().sum(1)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
