@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.groups import ChannelGroup, Role, TensorAxis
 from compressor.core.protocols import MethodContext
+from compressor.methods._passes import as_found
 from compressor.methods._weights import norm_axes, score_groups
 
 
@@ -87,7 +87,7 @@ class TaylorLoss:
         used = {axis.tensor: parameters[axis.tensor] for found in axes.values() for axis in found}
         totals = {group.name: torch.zeros(group.n_channels, dtype=torch.float64) for group in groups}
         n_batches = 0
-        with _as_found(context.model, used.values(), context.seed):
+        with as_found(context.model, context.seed, used.values()):
             for inputs, labels in context.batches:
                 gradients = _gradients(context, used, inputs, labels, n_batches)
                 for name, total in totals.items():
@@ -128,30 +128,6 @@ def _gate_gradients(
         sums = position_sums(weights[axis.tensor].detach(), gradients[axis.tensor], axis.axis).double().cpu()
         gate.index_add_(0, torch.tensor(axis.channel), sums[torch.tensor(axis.position)])
     return gate
-
-
-@contextmanager
-def _as_found(model: nn.Module, parameters: Iterable[nn.Parameter], seed: int) -> Iterator[None]:
-    """Evaluation mode with gradients for `parameters`; modes, buffers and random state are put back afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # some layers write them in evaluation mode too
-    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(list(devices)), torch.enable_grad():
-        torch.manual_seed(seed)  # a model may draw numbers in evaluation mode too
-        model.eval()
-        try:
-            for parameter in frozen:
-                parameter.requires_grad_(True)
-            yield
-        finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-            for module, training in modes.items():
-                module.training = training
 
 
 PLUGIN = TaylorLoss
