@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar_resnet
+from zoo_parts.random_weights import draw_zeros
 
 import compressor
 from compressor.core.groups import ChannelGroup
@@ -58,6 +59,7 @@ def live_module(name: str) -> nn.Module:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.running_mean.normal_(0.0, 0.1)
             layer.running_var.uniform_(0.5, 1.5)
+    draw_zeros(module)  # the head of torchvision's ViT, without which every output is zero
     return module
 
 

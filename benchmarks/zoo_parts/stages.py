@@ -33,6 +33,7 @@ from exporters.types import ExportedFile
 from exporters.verify import verify
 from zoo_parts.entries import Entry
 from zoo_parts.graph_cost import measure_graph
+from zoo_parts.random_weights import draw_zeros
 from zoo_parts.sentences import Failed, with_place
 
 MACS_LEFT = 0.5
@@ -59,7 +60,7 @@ class Subject:
 def build(subject: Subject) -> Facts:
     torch.manual_seed(SEED)
     subject.model = subject.entry.build(subject.folder).eval()
-    _draw_zeros(subject.model)
+    draw_zeros(subject.model)
     subject.inputs, origin = example_inputs(subject.model, subject.entry.inputs)
     source = Source(subject.model, subject.inputs, subject.entry.name, origin)
     subject.record = Record(source, options_from(OPTIONS), SilentProgress())
@@ -213,17 +214,6 @@ STAGES: tuple[tuple[str, Callable[[Subject], Facts], str], ...] = (
     ("onnxruntime", onnxruntime, "export"),
     ("openvino", openvino, "export"),
 )
-
-
-def _draw_zeros(model: nn.Module) -> None:
-    """Weights that start at zero (the last layers of some) would make every output a constant, and prove nothing.
-
-    Biases of zero would hide one that is lost, and give a detector's boxes one score, whose order then is anybody's.
-    """
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.is_floating_point() and weight.numel() > 1 and not bool(weight.any()):
-                weight.normal_(std=0.02 if weight.dim() > 1 else 0.1)
 
 
 def _random_plans(subject: Subject) -> float:

@@ -44,8 +44,8 @@ Every model is built with random weights, cut to half of its MACs by `--method l
 - **graph**: seconds to find the groups on one thread, and the growth of the process's memory meanwhile, as a share of
   the model (parameters and buffers) and its activations (outputs of all leaf modules) together, and in megabytes. Of
   the smallest models the share says little: some megabytes of Python objects are many times their weights.
-- **cut = masked**: the cut model computes what the whole one does with those channels silenced; so do cuts of three random
-  plans, in which every group keeps any number of its channels.
+- **cut = masked**: the cut model computes what the whole one does with those channels silenced; so it does under three
+  random plans, in which every group keeps any number of its channels.
 - **backward**: in training mode with a batch of two, or in evaluation mode where the whole model does not train so.
 - **replay**: plan and weights on a fresh instance give the same numbers, bit for bit.
 - **ONNX Runtime, OpenVINO**: the exported file gives the module's outputs within a thousandth of their size.
