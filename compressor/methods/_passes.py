@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from compressor.core.errors import DataError
+from compressor.core.protocols import MethodContext
 
 
 @contextmanager
@@ -31,3 +34,28 @@ def as_found(model: nn.Module, seed: int, parameters: Iterable[nn.Parameter] = (
                     buffer.copy_(before)
             for module, training in modes.items():
                 module.training = training
+
+
+def loss_gradients(
+    method: str,
+    context: MethodContext,
+    parameters: Mapping[str, nn.Parameter],
+    inputs: Tensor,
+    labels: Tensor,
+    what: str,
+) -> dict[str, Tensor]:
+    """The derivative of the loss on `inputs` with respect to each of `parameters`; `.grad` is not touched.
+
+    Raises:
+        DataError: the loss is infinite or not a number; `what` says on which inputs.
+    """
+    device = next(context.model.parameters()).device
+    loss_of = context.loss or nn.functional.cross_entropy
+    loss = loss_of(context.model(inputs.to(device)), labels.to(device))
+    if not bool(loss.isfinite()):
+        raise DataError(
+            f"{method}: the loss must be a finite number, but on {what} it is {loss.item()}. "
+            "Check the labels and the normalisation of the inputs."
+        )
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))

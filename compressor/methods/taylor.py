@@ -12,14 +12,8 @@ from torch import Tensor, nn
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.groups import ChannelGroup, Role, TensorAxis
 from compressor.core.protocols import MethodContext
-from compressor.methods._passes import as_found
-from compressor.methods._weights import norm_axes, score_groups
-
-
-def position_sums(weight: Tensor, gradient: Tensor, axis: int) -> Tensor:
-    """Sum of gradient times weight over all axes but `axis`: (size of `axis`,)."""
-    size = weight.shape[axis]
-    return (weight * gradient).movedim(axis, 0).reshape(size, -1).sum(1)
+from compressor.methods._passes import as_found, loss_gradients
+from compressor.methods._weights import channel_sums, norm_axes, score_groups
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class TaylorLoss:
 
     Equations:
         I_i = mean over batches of (sum over s in S_i of g_s w_s)^2   -> `TaylorLoss.scores`
-        sum over s of g_s w_s, position by position                  -> `position_sums`
+        sum over s of g_s w_s                                        -> `channel_sums`
 
     Notation:
         S_i: the parameters that make channel i.
@@ -63,7 +57,9 @@ class TaylorLoss:
     Example:
         One filter with weights 3 and 4, gradients 2 and -1: 3 * 2 - 4 = 2, so the batch adds 2^2 = 4.
 
-        >>> position_sums(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, -1.0]]), axis=0).square().tolist()
+        >>> every = TensorAxis("w", 0, (0,), (0,))
+        >>> weights, gradients = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, -1.0]])
+        >>> channel_sums([every], {"w": weights}, {"w": gradients}, 1).square().tolist()
         [4.0]
     """
 
@@ -89,9 +85,9 @@ class TaylorLoss:
         n_batches = 0
         with as_found(context.model, context.seed, used.values()):
             for inputs, labels in context.batches:
-                gradients = _gradients(context, used, inputs, labels, n_batches)
+                gradients = loss_gradients("taylor", context, used, inputs, labels, f"batch {n_batches}")
                 for name, total in totals.items():
-                    total += _gate_gradients(axes[name], used, gradients, len(total)).square()
+                    total += channel_sums(axes[name], used, gradients, len(total)).square()
                 n_batches += 1
         if not n_batches:
             raise DataError("taylor: at least one labelled batch is needed, but the data holds none. Check --data.")
@@ -101,33 +97,6 @@ class TaylorLoss:
         norms = list(norm_axes(model, group)) if self.gate == "norm" else []
         filters = (axis for member in group.having(Role.PRODUCER) for axis in member.axes)
         return [axis for axis in dict.fromkeys(norms or filters) if axis.tensor in parameters and axis.channel]
-
-
-def _gradients(
-    context: MethodContext, parameters: Mapping[str, nn.Parameter], inputs: Tensor, labels: Tensor, batch: int
-) -> dict[str, Tensor]:
-    """The derivative of one batch's loss with respect to each of `parameters`; `.grad` is not touched."""
-    device = next(context.model.parameters()).device
-    loss_of = context.loss or nn.functional.cross_entropy
-    loss = loss_of(context.model(inputs.to(device)), labels.to(device))
-    if not bool(loss.isfinite()):
-        raise DataError(
-            f"taylor: the loss must be a finite number, but on batch {batch} it is {loss.item()}. "
-            "Check the labels and the normalisation of the inputs."
-        )
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(parameters, found, strict=True))
-
-
-def _gate_gradients(
-    axes: Sequence[TensorAxis], weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], n_channels: int
-) -> Tensor:
-    """Sum of gradient times weight over everything that makes each channel: (n_channels,)."""
-    gate = torch.zeros(n_channels, dtype=torch.float64)
-    for axis in axes:
-        sums = position_sums(weights[axis.tensor].detach(), gradients[axis.tensor], axis.axis).double().cpu()
-        gate.index_add_(0, torch.tensor(axis.channel), sums[torch.tensor(axis.position)])
-    return gate
 
 
 PLUGIN = TaylorLoss
