@@ -133,19 +133,14 @@ def channel_features(model: nn.Module, group: ChannelGroup) -> Tensor | None:
     return torch.cat(parts, 1) if bool(made.all()) else None
 
 
-def position_sums(weight: Tensor, factor: Tensor, axis: int) -> Tensor:
-    """Sum of factor times weight over all axes but `axis`: (size of `axis`,)."""
-    size = weight.shape[axis]
-    return (weight * factor).movedim(axis, 0).reshape(size, -1).sum(1)
-
-
 def channel_sums(
     axes: Sequence[TensorAxis], weights: Mapping[str, Tensor], factors: Mapping[str, Tensor], n_channels: int
 ) -> Tensor:
     """Sum of factor times weight over everything that these axes say of each channel: (n_channels,) double."""
     total = torch.zeros(n_channels, dtype=torch.float64)
     for axis in axes:
-        sums = position_sums(weights[axis.tensor].detach(), factors[axis.tensor], axis.axis).double().cpu()
+        products = (weights[axis.tensor].detach() * factors[axis.tensor]).movedim(axis.axis, 0)  # (size, ...)
+        sums = products.reshape(len(products), -1).sum(1).double().cpu()  # (size,)
         total.index_add_(0, torch.tensor(axis.channel), sums[torch.tensor(axis.position)])
     return total
 
