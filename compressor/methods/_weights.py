@@ -133,6 +133,12 @@ def channel_features(model: nn.Module, group: ChannelGroup) -> Tensor | None:
     return torch.cat(parts, 1) if bool(made.all()) else None
 
 
+def producer_axes(group: ChannelGroup, parameters: Mapping[str, Tensor]) -> list[TensorAxis]:
+    """Where the group's channels lie on the weights and biases of the layers that make them."""
+    found = (axis for member in group.having(Role.PRODUCER) for axis in member.axes)
+    return [axis for axis in dict.fromkeys(found) if axis.tensor in parameters and axis.channel]
+
+
 def channel_sums(
     axes: Sequence[TensorAxis], weights: Mapping[str, Tensor], factors: Mapping[str, Tensor], n_channels: int
 ) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from compressor.core.errors import DataError, InvalidOption
-from compressor.core.groups import ChannelGroup, Role, TensorAxis
+from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
 from compressor.methods._passes import as_found, loss_gradients
-from compressor.methods._weights import channel_sums, score_groups
+from compressor.methods._weights import channel_sums, producer_axes, score_groups
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class DiagonalHessian:
     Example:
         Weights 3 and 4; gradients (2, 0) on one image and (0, 1) on another: h = (2, 1/2), 1/2 (2 * 9 + 1/2 * 16) = 13.
 
+        >>> from compressor.core.groups import TensorAxis
         >>> gradients = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
         >>> every = TensorAxis("w", 0, (0,), (0,))
         >>> half = {"w": gradients.square().mean(0)[None] / 2}
@@ -77,7 +78,7 @@ class DiagonalHessian:
     def scores(self, groups: Sequence[ChannelGroup], context: MethodContext) -> Mapping[str, Tensor]:
         """{group name: saliencies (n_channels,)}."""
         parameters = dict(context.model.named_parameters(remove_duplicate=False))
-        axes = {group.name: _axes(group, parameters) for group in groups}
+        axes = {group.name: producer_axes(group, parameters) for group in groups}
         used = {axis.tensor: parameters[axis.tensor] for found in axes.values() for axis in found}
         fisher = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in used.items()}
         n_images = 0
@@ -94,11 +95,6 @@ class DiagonalHessian:
         return score_groups(
             judged, lambda g: channel_sums(axes[g.name], squares, fisher, g.n_channels) / (2 * n_images)
         )
-
-
-def _axes(group: ChannelGroup, parameters: Mapping[str, Tensor]) -> list[TensorAxis]:
-    found = (axis for member in group.having(Role.PRODUCER) for axis in member.axes)
-    return [axis for axis in dict.fromkeys(found) if axis.tensor in parameters and axis.channel]
 
 
 def _single_images(context: MethodContext) -> Iterator[tuple[Tensor, Tensor]]:

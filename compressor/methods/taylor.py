@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.errors import DataError, InvalidOption
-from compressor.core.groups import ChannelGroup, Role, TensorAxis
+from compressor.core.groups import ChannelGroup, TensorAxis
 from compressor.core.protocols import MethodContext
 from compressor.methods._passes import as_found, loss_gradients
-from compressor.methods._weights import channel_sums, norm_axes, score_groups
+from compressor.methods._weights import channel_sums, norm_axes, producer_axes, score_groups
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,8 @@ class TaylorLoss:
         return score_groups([g for g in groups if axes[g.name]], lambda group: totals[group.name] / n_batches)
 
     def _axes(self, model: nn.Module, group: ChannelGroup, parameters: Mapping[str, Tensor]) -> list[TensorAxis]:
-        norms = list(norm_axes(model, group)) if self.gate == "norm" else []
-        filters = (axis for member in group.having(Role.PRODUCER) for axis in member.axes)
-        return [axis for axis in dict.fromkeys(norms or filters) if axis.tensor in parameters and axis.channel]
+        norms = [axis for axis in norm_axes(model, group) if axis.tensor in parameters and axis.channel]
+        return norms if norms and self.gate == "norm" else producer_axes(group, parameters)
 
 
 PLUGIN = TaylorLoss
