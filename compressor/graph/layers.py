@@ -113,8 +113,14 @@ def sizes_of(module: nn.Module, layer: str, traced: Trace) -> Iterator[tuple[str
             found.append(("proj_size", None, traced.tensors[f"{prefix}weight_hh_l0"][1]))
     yield from ((name, entry, axis) for name, entry, axis in found if axis is not None)
     if not found or not is_pytorchs(module):  # a class of the user's keeps more sizes than the layer that it is made of
-        known = {name for name, _, _ in found}.union(getattr(module, "__constants__", ()))
+        known = {name for name, _, _ in found} | _constants(module)
         yield from (size for size in sizes_of_attributes(module, layer, traced) if size[0] not in known)
+
+
+def _constants(module: nn.Module) -> set[str]:
+    """What PyTorch's classes among a module's own say they keep: sizes of kernels and the like."""
+    classes = (kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn."))
+    return {name for kind in classes for name in vars(kind).get("__constants__", ())}
 
 
 def hidden_axes(module: nn.RNNBase, layer: str, traced: Trace) -> list[Axis | None]:

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from functools import lru_cache
+from typing import ClassVar
 
 import pytest
 import torch
@@ -195,6 +196,8 @@ def test_a_size_that_is_checked_shrinks_with_what_is_checked():
 class Halves(nn.Conv2d):
     """As octave convolutions: one weight, of which pieces are used by sizes that the subclass keeps."""
 
+    __constants__: ClassVar = ["first"]
+
     def __init__(self):
         super().__init__(6, 12, 1)
         self.first = 8
@@ -240,3 +243,26 @@ def test_a_tensor_may_be_compared_with_a_size():
 
     model = Ignoring()
     assert sorted(sizes(model)) == ["make"] and model(TOKENS).shape == (2, 16, 2)
+
+
+class KernelBank(nn.Module):
+    """As timm's conditional convolutions: no layer of PyTorch's, although it lists its constants as those do."""
+
+    __constants__: ClassVar = ["out_channels"]
+
+    def __init__(self):
+        super().__init__()
+        self.out_channels, self.weight = 12, nn.Parameter(torch.randn(2, 12 * 6))
+
+    def forward(self, x):
+        return x @ self.weight.sum(0).view(self.out_channels, 6).T
+
+
+def test_constants_of_the_users_class_are_sizes():
+    model = nn.Sequential(KernelBank(), nn.ReLU(), nn.Linear(12, 3)).eval()
+    fitted, blocked = fit(Reference(model, inputs()))
+    assert not blocked and sorted(group.n_channels for group in fitted.groups) == [
+        2,
+        12,
+    ]  # kernels of the bank, and channels
+    assert ("0", "out_channels") in {(size.layer, size.attribute) for size in fitted.groups[0].sizes}
