@@ -45,7 +45,7 @@ Every model is built with random weights, cut to half of its MACs by `--method l
   the model (parameters and buffers) and its activations (outputs of all leaf modules) together, and in megabytes. Of
   the smallest models the share says little: some megabytes of Python objects are many times their weights.
 - **cut = masked**: the cut model computes what the whole one does with those channels silenced; so it does under three
-  random plans, in which every group keeps any number of its channels.
+  random plans, in which every group keeps any number of its channels (older results have the one plan only).
 - **backward**: in training mode with a batch of two, or in evaluation mode where the whole model does not train so.
 - **replay**: plan and weights on a fresh instance give the same numbers, bit for bit.
 - **ONNX Runtime, OpenVINO**: the exported file gives the module's outputs within a thousandth of their size.
@@ -67,6 +67,9 @@ def page(results: Sequence[Result], order: Sequence[str], missing: int) -> str:
     lines = [INTRODUCTION]
     if missing:
         lines.append(f"**{missing} models of the list have not been run yet.**\n")
+    if done:
+        n_random = sum("random_plans" in (result.ours.facts if result.ours else ()) for result in done)
+        lines.append(f"Random plans were tried on {n_random} of {len(done)} models.\n")
     lines += ["## Summary", "", *_summary(done, order), "", *_machines(done)]
     for family in order:
         members = [result for result in done if result.family == family]
