@@ -49,10 +49,14 @@ def cover_rewritten(
             return error
 
     found = covered(source.module)
-    for rewrite in (_registering, _replacing):
-        source, found, said = rewrite(source, found, covered)
-        if said:
-            (note or listener.note)(said)
+    helped = True
+    while helped:  # a table can hide that a block ties the stream that it is added to, and the reverse
+        helped = False
+        for rewrite in (_registering, _replacing):
+            source, found, said = rewrite(source, found, covered)
+            if said:
+                (note or listener.note)(said)
+                helped = True
     if isinstance(found, NothingPrunable):
         raise found
     return source, found

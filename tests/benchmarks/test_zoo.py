@@ -226,3 +226,25 @@ def test_the_list_holds_what_it_promises():
     assert {arch.partition(":")[2] for arch in archs if arch.startswith("huggingface.py:")} == set(wanted.split())
     assert {"torchvision:resnet50", "torchvision:retinanet_resnet50_fpn", "torchvision:raft_large"} <= set(archs)
     assert len(archs) == len(set(archs))
+
+
+def test_random_plans_are_compared_too(zoo, tmp_path, monkeypatch):
+    """The fact is on file; and where cut and masked differ under such a plan alone, the stage fails."""
+    facts = zoo.result("tiny")["ours"]["facts"]
+    assert facts["random_plans"] == 3 and facts["random_plans_max_rel"] < 1e-9
+    assert "Random plans were tried on 1 of 2 models." in zoo.docs.read_text()
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from zoo_parts import stages
+    from zoo_parts.entries import read_entries
+    from zoo_parts.sentences import Failed
+
+    from compressor.surgery.check import Difference
+
+    tiny = next(entry for entry in read_entries(zoo.folder / "models.csv") if entry.name == "networks:tiny")
+    subject = stages.Subject(tiny, zoo.folder, tmp_path)
+    for stage in (stages.build, stages.coverage, stages.plan):
+        stage(subject)
+    other = Difference(1.0, 0.1, 1.0, 1e-9, "float64")
+    monkeypatch.setattr(stages.Reference, "compare", lambda *_: other)
+    with pytest.raises(Failed, match=r"random plan 0: cutting and masking differ by 1.0e-01"):
+        stages._random_plans(subject)

@@ -436,3 +436,12 @@ def test_attributes_count_heads_that_attention_itself_tells_apart():
     (shared,) = (group for group in groups.values() if group.n_channels == 3)
     assert layers(shared) == ["q", "head"]
     assert sizes(shared, "") == {"key_value_groups": None}
+
+
+def test_positions_share_their_integers():
+    """A flattened kernel bank has millions of positions: 28 bytes each where every tuple has integers of its own."""
+    model = nn.Sequential(nn.Linear(4, 600), nn.BatchNorm1d(600), nn.Linear(600, 700), nn.Linear(700, 2)).eval()
+    x = torch.randn(2, 4)
+    first, second = find_groups(model, ExampleInputs.of(x, model))[0]
+    assert first.members[0].position[500] == 500
+    assert first.members[0].position[500] is second.members[0].position[500]

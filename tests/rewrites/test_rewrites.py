@@ -338,3 +338,24 @@ def test_what_a_forward_pass_left_behind_is_no_table():
     model(TOKENS)
     source, coverage = cover_rewritten(Source(model, ExampleInputs.of(TOKENS, model), "watching", "test"))
     assert source.rewrites == () and [group.name for group in coverage.groups] == ["embed"]
+
+
+def test_a_table_on_a_stream_that_blocks_tie():
+    """Neither rewrite alone frees the stream: the table keeps it, and the blocks tie the heads to it."""
+
+    class Speech(Stream):
+        def __init__(self):
+            super().__init__(Listening(), Listening())
+            self.table = torch.linspace(-1, 1, 7 * 16).reshape(7, 16)
+
+        def forward(self, x):
+            return self.head(self.blocks(self.embed(x) + self.table).mean(1))
+
+    model = seeded(Speech).eval()
+    source, coverage = cover_rewritten(Source(model, ExampleInputs.of(TOKENS, model), "speech", "test"))
+    assert sorted(rewrite.kind for rewrite in source.rewrites) == ["attention", "attention", "buffer"]
+    assert next(group for group in coverage.groups if group.name == "embed").n_channels == 16
+    assert coverage.prunable_macs_share == 1
+    replayed = seeded(Speech).eval()
+    apply(replayed, source.rewrites)
+    torch.testing.assert_close(replayed(TOKENS), model(TOKENS), rtol=1e-5, atol=1e-6)
