@@ -84,15 +84,15 @@ def test_a_layer_of_zeros_and_one_of_copies(hand):
         assert len(set(selected(method, model, group, 3)) & {1, 3}) >= 1
 
 
-def test_coupled_producers_count_alike_whatever_their_scale(hand):
-    # The first layer tells channels {0, 1} from {2, 3}; the second, in larger numbers, {0, 2} from {1, 3}.
-    model = nn.Sequential(nn.Linear(1, 4), nn.Linear(1, 4))
-    model[0].weight.data = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
-    model[1].weight.data = torch.tensor([[0.0], [1e4], [0.0], [1e4]])
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(-20, 20), st.integers(2, 14))
+def test_coupled_producers_count_alike_whatever_their_scale(hand, seed, power, n_keep):
+    model = nn.Sequential(nn.Linear(3, 16), nn.Linear(5, 16))
+    model[0].weight.data, model[1].weight.data = weights(seed, 16, 3), weights(seed + 1, 16, 5)
     group = hand.group(hand.producer(model, "0"), hand.producer(model, "1"))
-    kept = selected(Representative(), model, group, 3)
-    model[1].weight.data /= 1e8
-    assert selected(Representative(), model, group, 3) == kept
+    kept = selected(Representative(), model, group, n_keep)
+    model[1].weight.data *= 2.0**power
+    assert selected(Representative(), model, group, n_keep) == kept
 
 
 def test_channels_that_nothing_makes_are_refused(hand):
