@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compressor.core.groups import ChannelGroup
+    from compressor.core.plan import PruningPlan
+    from exporters.signature import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Criterion(Protocol):
 
     summary: ClassVar[str]  # one line for `compress methods`
     paper: ClassVar[str]  # authors, venue, year, arXiv or DOI; "" if there is none
+    use_when: ClassVar[str]  # for `compress methods`: who should take this one
     needs: ClassVar[frozenset[str]]  # of "data", "labels", "norm"
     comparable: ClassVar[bool]  # scores of different groups mean the same and may be ranked together as they are
 
@@ -40,6 +43,7 @@ class Selector(Protocol):
 
     summary: ClassVar[str]
     paper: ClassVar[str]
+    use_when: ClassVar[str]
     needs: ClassVar[frozenset[str]]
 
     def ratios(
@@ -56,7 +60,10 @@ class RecoveryContext:
     """What a recovery may use. `model` is changed in place; `original` is not."""
 
     model: nn.Module  # the small one
-    original: nn.Module
+    original: nn.Module  # its layers have the same names
+    plan: PruningPlan | None = None  # what was cut from `original` to make `model`
+    groups: Sequence[ChannelGroup] = ()  # of `original`
+    inputs: ExampleInputs | None = None  # that both models take
     train: Any = None  # compressor.data dataset of (image, label), or None
     val: Any = None
     batches: Iterable[Any] | None = None  # calibration batches (inputs only), where no dataset is given
@@ -71,6 +78,7 @@ class Recovery(Protocol):
 
     summary: ClassVar[str]
     paper: ClassVar[str]
+    use_when: ClassVar[str]
     needs: ClassVar[frozenset[str]]  # of "data", "labels", "norm"
 
     def apply(self, context: RecoveryContext, progress: Any) -> dict[str, float | int | str]:

@@ -101,6 +101,9 @@ def _context(record: Record, small: nn.Module, data: Datasets, checkpoints: Path
     return RecoveryContext(
         model=small,
         original=record.source.module,
+        plan=record.plan,
+        groups=record.coverage.groups if record.coverage else (),
+        inputs=record.source.inputs,
         train=data.train,
         val=data.val,
         device=record.device,
