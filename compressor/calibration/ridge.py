@@ -39,12 +39,20 @@ class Sums:
             self.squares += squares
         self.n_rows += len(x)
 
-    def fit(self, ridge: float, intercept: bool) -> Fit:
-        """Minimises the mean of |y - x W - b|^2 + ridge * (mean variance of x) * |W|^2."""
+    def covariance(self) -> Tensor:
+        """Of what is read: (groups, d, d)."""
+        mean = self._products()[:, 0, 1 : 1 + self.d] / self.n_rows
+        return self._products()[:, 1:, 1 : 1 + self.d] / self.n_rows - mean[:, :, None] * mean[:, None, :]
+
+    def _products(self) -> Tensor:
         if self.products is None:
             raise RuntimeError("a fit needs at least one row")
-        mean = self.products[:, 0] / self.n_rows  # (groups, 1 + d + k)
-        total = self.products[:, 1:] / self.n_rows  # (groups, d, 1 + d + k)
+        return self.products
+
+    def fit(self, ridge: float, intercept: bool) -> Fit:
+        """Minimises the mean of |y - x W - b|^2 + ridge * (mean variance of x) * |W|^2."""
+        mean = self._products()[:, 0] / self.n_rows  # (groups, 1 + d + k)
+        total = self._products()[:, 1:] / self.n_rows  # (groups, d, 1 + d + k)
         xx, xy = total[:, :, 1 : 1 + self.d], total[:, :, 1 + self.d :]
         x_mean, y_mean = mean[:, 1 : 1 + self.d], mean[:, 1 + self.d :]
         if intercept:

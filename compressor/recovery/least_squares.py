@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from compressor.calibration.rows import (
     n_unknowns,
     outputs_axis,
     outputs_of,
+    watched,
 )
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.protocols import RecoveryContext
@@ -190,7 +191,7 @@ def _rows_of_calls(model: nn.Module, inputs: ExampleInputs) -> dict[str, list[in
         found.setdefault(name, []).append(n_rows_of(module, output))
 
     names = [name for name, module in model.named_modules() if is_linear(module)]
-    with _watched(model, names, called):
+    with watched(model, names, called):
         _run(model, inputs)
     return found
 
@@ -225,7 +226,7 @@ def _returns(
         if not n_left:
             raise _Seen
 
-    with _watched(original, list(known), called):
+    with watched(original, list(known), called):
         for inputs in images:
             n_left = sum(layer.n_calls for layer in layers)
             _run(original, inputs)
@@ -259,7 +260,7 @@ def _refit(
         if n_seen % layer.n_calls == 0:
             raise _Seen
 
-    with _watched(context.model, [layer.name], called):
+    with watched(context.model, [layer.name], called):
         for inputs in images:
             _run(context.model, inputs)
     module = context.model.get_submodule(layer.name)
@@ -274,23 +275,6 @@ def _drawn(seed: int, layer: _Layer, call: int, module: nn.Module, output: Tenso
     n = n_rows_of(module, output)
     generator = torch.Generator().manual_seed((seed << 20) + call)
     return torch.randperm(n, generator=generator)[: math.ceil(layer.share * n)].to(output.device)
-
-
-@contextmanager
-def _watched(
-    model: nn.Module, names: Sequence[str], called: Callable[[str, nn.Module, Tensor, Tensor], None]
-) -> Iterator[None]:
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda module, args, output, name=name: called(name, module, args[0], output)
-        )
-        for name in names
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _run(model: nn.Module, inputs: ExampleInputs) -> None:
