@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 
 def methods() -> None:
-    """How channels are chosen and accuracy is given back: what each does, what it needs, and its paper."""
+    """How channels are chosen and accuracy is given back: what each does and needs, when to use it, and its paper."""
     from compressor.core.plugins import PluginFolder
 
     for folder, title in (("compressor.methods", "Methods"), ("compressor.recovery", "Recoveries")):
         plugins = PluginFolder(folder, title)
         kinds = [(name, plugins.load(name)) for name in plugins.names()]
-        rows = [(name, kind.summary, ", ".join(sorted(kind.needs)) or "nothing", kind.paper) for name, kind in kinds]
-        _print(title, ("name", "does", "needs", "paper"), rows)
+        rows = [
+            (name, _does(kind), ", ".join(sorted(kind.needs)) or "nothing", _year(kind.paper), kind.paper)
+            for name, kind in kinds
+        ]
+        _print(title, ("name", "does, and when to use it", "needs", "year", "paper"), rows)
 
 
 def targets() -> None:
@@ -36,6 +41,20 @@ def formats() -> None:
     _print("Formats", ("name", "file", "is", "here"), rows)
 
 
+def _does(kind: Any) -> str:
+    return f"{kind.summary}\n[dim]Use it when {kind.use_when}.[/dim]"
+
+
+def _year(paper: str) -> str:
+    """The year in which it was published; a dash where there is no paper.
+
+    >>> _year("Li et al., Pruning Filters, ICLR 2017, arXiv:1608.08710"), _year("")
+    ('2017', '–')
+    """
+    found = re.search(r"\b(19|20)\d\d\b(?!\.)", paper)
+    return found.group() if found else "–"
+
+
 def _print(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
     from rich import box
     from rich.table import Table
@@ -44,7 +63,7 @@ def _print(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) 
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, no_wrap=column == "name", overflow="fold")
+        table.add_column(column, no_wrap=column in ("name", "year"), overflow="fold")
     for row in rows:
         table.add_row(*row)
     stdout_console().print(table)

@@ -58,6 +58,7 @@ class NormScale:
 
     summary: ClassVar[str] = "size of the batch-norm scale (network slimming)"
     paper: ClassVar[str] = "Liu et al., Network Slimming, ICCV 2017, arXiv:1708.06519"
+    use_when: ClassVar[str] = "the model was trained with sparse batch-norm scales (network slimming)"
     needs: ClassVar[frozenset[str]] = frozenset({"norm"})
     comparable: ClassVar[bool] = True
 

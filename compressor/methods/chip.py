@@ -92,6 +92,7 @@ class ChannelIndependence:
 
     summary: ClassVar[str] = "nuclear norm that the layer's feature maps lose with the channel"
     paper: ClassVar[str] = "Sui et al., CHIP, NeurIPS 2021, arXiv:2110.13981"
+    use_when: ClassVar[str] = "there are unlabelled images, and feature maps repeat one another"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
     comparable: ClassVar[bool] = False
 

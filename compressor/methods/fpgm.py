@@ -69,6 +69,7 @@ class GeometricMedian:
 
     summary: ClassVar[str] = "distance to the other filters; those nearest to the geometric median leave"
     paper: ClassVar[str] = "He et al., Filter Pruning via Geometric Median, CVPR 2019, arXiv:1811.00250"
+    use_when: ClassVar[str] = "there is no data, and filters differ more in direction than in length"
     needs: ClassVar[frozenset[str]] = frozenset()
     comparable: ClassVar[bool] = False
 

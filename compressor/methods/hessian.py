@@ -66,6 +66,7 @@ class DiagonalHessian:
 
     summary: ClassVar[str] = "estimated change of the loss, from squared gradients on single labelled images"
     paper: ClassVar[str] = "LeCun et al., Optimal Brain Damage, NIPS 1989; Theis et al., 2018, arXiv:1801.05787"
+    use_when: ClassVar[str] = "there are labelled images, and the model is so well trained that gradients have vanished"
     needs: ClassVar[frozenset[str]] = frozenset({"data", "labels"})
     comparable: ClassVar[bool] = True
 

@@ -67,6 +67,7 @@ class HighRank:
 
     summary: ClassVar[str] = "mean rank of the channel's feature maps"
     paper: ClassVar[str] = "Lin et al., HRank, CVPR 2020, arXiv:2002.10179"
+    use_when: ClassVar[str] = "there are unlabelled images, and some feature maps carry little"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
     comparable: ClassVar[bool] = False
 

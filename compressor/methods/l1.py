@@ -58,6 +58,7 @@ class L1Norm:
 
     summary: ClassVar[str] = "sum of a filter's absolute weights"
     paper: ClassVar[str] = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, arXiv:1608.08710"
+    use_when: ClassVar[str] = "there is no data: it is the default, and takes less than a second"
     needs: ClassVar[frozenset[str]] = frozenset()
     comparable: ClassVar[bool] = False
 

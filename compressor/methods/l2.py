@@ -55,6 +55,7 @@ class L2Norm:
 
     summary: ClassVar[str] = "Euclidean length of a filter"
     paper: ClassVar[str] = "He et al., Soft Filter Pruning, IJCAI 2018, arXiv:1808.06866"
+    use_when: ClassVar[str] = "there is no data, and few large weights should count more than many small ones"
     needs: ClassVar[frozenset[str]] = frozenset()
     comparable: ClassVar[bool] = False
 

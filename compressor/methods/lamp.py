@@ -70,6 +70,7 @@ class LayerAdaptiveMagnitude:
 
     summary: ClassVar[str] = "squared filter norm as a share of what is left in its layer; made for global pruning"
     paper: ClassVar[str] = "Lee et al., Layer-adaptive Sparsity, ICLR 2021, arXiv:2010.07611"
+    use_when: ClassVar[str] = "there is no data, and layers should compete for channels (--allocation global)"
     needs: ClassVar[frozenset[str]] = frozenset()
     comparable: ClassVar[bool] = True
 

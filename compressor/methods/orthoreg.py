@@ -64,6 +64,7 @@ class OrthoRegImportance:
 
     summary: ClassVar[str] = "squared change of the loss over all images, to first order; adds up over channels"
     paper: ClassVar[str] = "Lubana et al., OrthoReg, 2020, arXiv:2009.05014 (importance)"
+    use_when: ClassVar[str] = "the model was trained with orthonormal filters, and there are labelled images"
     needs: ClassVar[frozenset[str]] = frozenset({"data", "labels"})
     comparable: ClassVar[bool] = True
 

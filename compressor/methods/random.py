@@ -52,6 +52,7 @@ class RandomChannels:
 
     summary: ClassVar[str] = "random channels; the baseline that a method must beat"
     paper: ClassVar[str] = "Mittal et al., Recovering from Random Pruning, WACV 2018, arXiv:1801.10447"
+    use_when: ClassVar[str] = "a baseline is needed that another method must beat"
     needs: ClassVar[frozenset[str]] = frozenset()
     comparable: ClassVar[bool] = True
 

@@ -69,6 +69,7 @@ class Representative:
 
     summary: ClassVar[str] = "one filter of every cluster of filters that are alike"
     paper: ClassVar[str] = "Park, Kim, Kim, REPrune: Representative Election, 2020, arXiv:2007.06932 (in its spirit)"
+    use_when: ClassVar[str] = "there is no data, and filters come in clusters"
     needs: ClassVar[frozenset[str]] = frozenset()
 
     cluster: str = "ward"

@@ -76,6 +76,7 @@ class RePrune:
 
     summary: ClassVar[str] = "filters that represent the clusters of alike kernels"
     paper: ClassVar[str] = "Park et al., REPrune, AAAI 2024, arXiv:2402.17862"
+    use_when: ClassVar[str] = "there is no data, and many kernels are alike"
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def ratios(

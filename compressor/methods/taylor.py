@@ -65,6 +65,7 @@ class TaylorLoss:
 
     summary: ClassVar[str] = "estimated change of the loss, from gradients on labelled batches"
     paper: ClassVar[str] = "Molchanov et al., Importance Estimation, CVPR 2019, arXiv:1906.10771"
+    use_when: ClassVar[str] = "there are labelled images: a cheap estimate of what each channel is worth to the loss"
     needs: ClassVar[frozenset[str]] = frozenset({"data", "labels"})
     comparable: ClassVar[bool] = True
 

@@ -73,6 +73,7 @@ class BatchNormReestimate:
 
     summary: ClassVar[str] = "running statistics of batch norms from unlabelled images; no training"
     paper: ClassVar[str] = "Li, Wu, Su, Wang, ECCV 2020, arXiv 2007.02491 (adaptive batch normalisation)"
+    use_when: ClassVar[str] = "there are unlabelled images and batch norms; it takes seconds"
     needs: ClassVar[frozenset[str]] = frozenset({"data", "norm"})
 
     n_batches: int = 32

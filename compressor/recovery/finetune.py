@@ -41,6 +41,7 @@ class FineTune:
 
     summary: ClassVar[str] = "fine-tuning with labels, distillation from the original, or both"
     paper: ClassVar[str] = "Hinton, Vinyals, Dean, NIPS 2014 Deep Learning Workshop, arXiv 1503.02531 (distillation)"
+    use_when: ClassVar[str] = "there is time to train, which gives most of the accuracy back"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
 
     epochs: int = 3

@@ -146,6 +146,8 @@ class TestEveryMethod:
         plugin = PLUGINS[name]
         assert plugin.summary and "\n" not in plugin.summary
         assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/", plugin.paper)
+        assert 0 < len(plugin.use_when) <= 100 and "\n" not in plugin.use_when
+        assert re.search(r"\b(19|20)\d\d\b", plugin.paper)  # `compress methods` shows the year
         assert plugin.needs <= {"data", "labels", "norm"}
         assert isinstance(getattr(plugin, "comparable", False), bool)
 

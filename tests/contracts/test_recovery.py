@@ -36,6 +36,7 @@ def plugin(request):
 def test_it_is_a_frozen_dataclass_that_describes_itself(plugin):
     assert dataclasses.is_dataclass(plugin) and plugin.__dataclass_params__.frozen
     assert plugin.summary and "\n" not in plugin.summary
+    assert 0 < len(plugin.use_when) <= 100 and "\n" not in plugin.use_when
     assert isinstance(plugin.paper, str)
     assert plugin.needs <= NEEDS
     assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(plugin))
