@@ -15,8 +15,8 @@ N_TERMS = 13  # of the Hermite series; the next term is below 1e-3 of the whole 
 def rectified_moments(mean: Tensor, std: Tensor, correlation: Tensor) -> Tensor:
     """E[relu(x_i) relu(x_j)] for x jointly Gaussian.
 
-    With x_i = mean_i + std_i * z_i and h_k the k-th normalised Hermite polynomial, relu(x_i) = sum_k c_ik h_k(z_i), where
-    c_ik = E[relu(x_i) h_k(z_i)], and so (Mehler) E[relu(x_i) relu(x_j)] = sum_k c_ik c_jk * correlation_ij^k.
+    With x_i = mean_i + std_i * z_i and h_k the k-th normalised Hermite polynomial, relu(x_i) = sum_k c_ik h_k(z_i),
+    where c_ik = E[relu(x_i) h_k(z_i)], and so (Mehler) E[relu(x_i) relu(x_j)] = sum_k c_ik c_jk * correlation_ij^k.
 
     Args:
         mean: (n,) in the activation's unit.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -114,6 +113,8 @@ def folded_rule(rows: Tensor, cut: CutGroup, threshold: float) -> Tensor:
 
 def many_rule(rows: Tensor, cut: CutGroup, threshold: float, ridge: float) -> Tensor:
     """argmin over z >= 0 of ||u_i - sum_m z_m u_m||^2 + r ||z||^2 for each removed channel i (2e)."""
+    from scipy.optimize import nnls  # takes a second to import
+
     kept = rows[cut.kept]
     r = ridge * kept.square().sum(1).mean()
     n_kept = len(kept)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
@@ -53,10 +52,10 @@ class NeuronMerging:
 
     Notation:
         i, m: a removed and a kept channel; V_oi: consumer weights from channel i to output o, (kH, kW) or a number.
-        Z: (n_gone, n_kept), no unit. w_i: filter i, flattened, unit of the weights; gamma, beta, mu, sigma: scale, shift,
-        running mean, root of running variance plus eps of the batch norm behind it. u_i: [w_i, b_i] of the layer with
-        its batch norm folded in. B: what is left over of channel i where channel m is read in its place, in the
-        activation's unit; stretched: to 0..1 over the kept m. a = relu(x), with x jointly Gaussian of means beta,
+        Z: (n_gone, n_kept), no unit. w_i: filter i, flattened, unit of the weights; gamma, beta, mu, sigma: scale,
+        shift, running mean, root of running variance plus eps of the batch norm behind it. u_i: [w_i, b_i] of the
+        layer with its batch norm folded in. B: what is left over of channel i where channel m is read in its place, in
+        the activation's unit; stretched: to 0..1 over the kept m. a = relu(x), with x jointly Gaussian of means beta,
         deviations gamma and correlations cos(w_i, w_m). r: `ridge` times the mean of ||u_m||^2, or of E a_m^2.
 
     Options:
@@ -94,6 +93,7 @@ class NeuronMerging:
     Example:
         Two channels, [2, 0] and [4, 0] without bias. The second was removed; it is twice the first:
 
+        >>> import torch
         >>> from compressor.core.groups import ChannelGroup
         >>> cut = CutGroup(ChannelGroup("0", 2, ()), kept=torch.tensor([0]), gone=torch.tensor([1]))
         >>> folded_rule(torch.tensor([[2.0, 0.0], [4.0, 0.0]]), cut, threshold=0.1).tolist()
