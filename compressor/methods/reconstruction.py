@@ -140,9 +140,11 @@ class _Reader:
     energy: float = field(init=False)  # variance of its outputs, before anything left
 
     def __post_init__(self) -> None:
-        self.weight = self.weight.double()
+        variance = self.covariance.diagonal()  # (d,)
+        dead = variance <= 1e-12 * variance.max()  # a constant goes into the bias: the ridge alone would make it count
+        self.weight = self.weight.double().masked_fill(dead[:, None], 0.0)
         self.energy = float((self.weight * (self.covariance @ self.weight)).sum())
-        level = self.ridge * self.covariance.diagonal().mean().clamp_min(1e-30)
+        level = self.ridge * variance.mean().clamp_min(1e-30)
         self.inverse = torch.linalg.inv(self.covariance + level * torch.eye(len(self.covariance)).to(self.covariance))
 
     def costs(self, channels: Tensor) -> Tensor:
