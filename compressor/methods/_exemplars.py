@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.methods._seeds import random_as_found
+
 Floats = NDArray[np.float64]
 
 # Tried one after the other where messages swing to and fro without end.
 DAMPINGS = (0.7, 0.9)
+COPY = 1e-12  # of the largest squared distance: what is nearer differs by rounding only
 CHEAPEST = 1e-30  # the median of a filter that most others are copies of is zero
 
 
@@ -39,8 +42,9 @@ def affinity_exemplars(squares: Floats, beta: float, damping: float, seed: int) 
     >>> affinity_exemplars((points[:, None] - points) ** 2, 0.5, 0.5, seed=0)
     ([1, 4], True)
     """
-    from sklearn.cluster import affinity_propagation
-    from sklearn.exceptions import ConvergenceWarning
+    with random_as_found():
+        from sklearn.cluster import affinity_propagation
+        from sklearn.exceptions import ConvergenceWarning
 
     medians = np.median(squares, axis=0)  # (n,)
     for attempt in (damping, *(other for other in DAMPINGS if other > damping)):
@@ -53,9 +57,15 @@ def affinity_exemplars(squares: Floats, beta: float, damping: float, seed: int) 
                 )
             except ConvergenceWarning:
                 continue
-        return sorted(int(i) for i in found[0]), True
+        return _distinct(squares, sorted(int(i) for i in found[0])), True
     worthwhile = takewhile(lambda step: step[1] > beta, _additions(squares, (), medians))
     return sorted(index for index, _ in worthwhile), False
+
+
+def _distinct(squares: Floats, exemplars: Sequence[int]) -> list[int]:
+    """Without exemplars that are copies of earlier ones: equals hear equal messages, and stay or leave together."""
+    rounding = COPY * squares.max()
+    return [k for n, k in enumerate(exemplars) if not n or squares[k, list(exemplars[:n])].min() > rounding]
 
 
 def greedy_betas(squares: Floats) -> Floats:

@@ -105,7 +105,7 @@ class _Heard:
 
 
 def _names(groups: Sequence[str]) -> str:
-    more = f" and {len(groups) - NAMED} more groups" if len(groups) > NAMED else ""
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     return ", ".join(groups[:NAMED]) + more
 
 
