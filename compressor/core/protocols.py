@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from exporters.signature import ExampleInputs
 
 
+def unheard(about: str, sentence: str) -> None:
+    """Where notes go that nobody asked for."""
+
+
 @dataclass(frozen=True)
 class MethodContext:
-    """What a method may look at. It must leave the model as it found it."""
+    """What a method may look at, of one model with its weights as they are. It must leave the model as it found it."""
 
     model: nn.Module
     seed: int = 0
     batches: Iterable[Any] | None = None  # of (inputs tensor (N, ...), labels tensor (N,)); may be read more than once
     loss: Callable[[Any, Any], Tensor] | None = None  # (model output, labels) -> scalar
+    note: Callable[[str, str], None] = unheard  # (group, sentence): what people should know, such as a fallback
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # a method's own, between its calls
 
 
 class Criterion(Protocol):

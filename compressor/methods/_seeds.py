@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -15,3 +18,13 @@ def group_generator(seed: int, group: str) -> np.random.Generator:
     """
     digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+@contextmanager
+def random_as_found() -> Iterator[None]:
+    """Puts Python's random state back: libraries that are imported late draw from it while they are loaded."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -133,6 +133,14 @@ def channel_features(model: nn.Module, group: ChannelGroup) -> Tensor | None:
     return torch.cat(parts, 1) if bool(made.all()) else None
 
 
+def unmade(method: str, group: ChannelGroup) -> UnsupportedModel:
+    """The refusal of a group with a channel that no producer makes."""
+    return UnsupportedModel(
+        f"{method}: a convolution, linear layer or embedding must make every channel of {group.name}, "
+        f"but some come from elsewhere. Leave it whole with --ignore {group.name}."
+    )
+
+
 def producer_axes(group: ChannelGroup, parameters: Mapping[str, Tensor]) -> list[TensorAxis]:
     """Where the group's channels lie on the weights and biases of the layers that make them."""
     found = (axis for member in group.having(Role.PRODUCER) for axis in member.axes)

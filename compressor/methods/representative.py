@@ -13,12 +13,12 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from compressor.core.errors import InvalidOption, UnsupportedModel
+from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
 from compressor.methods._distances import squared_distances
 from compressor.methods._seeds import group_generator
-from compressor.methods._weights import channel_features
+from compressor.methods._weights import channel_features, unmade
 
 Labels = NDArray[np.int64]
 
@@ -97,10 +97,7 @@ class Representative:
             )
         rows = channel_features(context.model, group)  # (n_channels, features)
         if rows is None:
-            raise UnsupportedModel(
-                f"representative: a convolution, linear layer or embedding must make every channel of {group.name}, "
-                f"but some come from elsewhere. Leave it whole with --ignore {group.name}."
-            )
+            raise unmade("representative", group)
         squares = squared_distances(rows)  # (n_channels, n_channels)
         if self.cluster == "ward":
             labels = ward(squares, n_keep)

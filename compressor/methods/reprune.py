@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import torch
 
-from compressor.core.errors import InvalidOption, UnsupportedModel
+from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
 from compressor.methods._coverage import Integers, greedy_cover
 from compressor.methods._seeds import group_generator
 from compressor.methods._ward import shared_height_labels
-from compressor.methods._weights import Filters, filter_scores, norm_scales, producer_filters
+from compressor.methods._weights import Filters, filter_scores, norm_scales, producer_filters, unmade
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,7 @@ class RePrune:
             raise InvalidOption("reprune", "n_keep", f"from 1 to {n}, the channels of {group.name}", n_keep)
         norms = filter_scores(context.model, group, lambda rows: rows.square().sum(1).sqrt())
         if norms is None:
-            raise UnsupportedModel(
-                f"reprune: a convolution, linear layer or embedding must make every channel of {group.name}, "
-                f"but some come from elsewhere. Leave it whole with --ignore {group.name}."
-            )
+            raise unmade("reprune", group)
         if n_keep == n:
             return list(range(n))
         clusters = [_clusters(filters, n, n_keep) for filters in producer_filters(context.model, group)]

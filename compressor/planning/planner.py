@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from compressor.planning.rounding import STEPS, grid_of
 from compressor.planning.widths import solve
 
 ALLOCATIONS = ("local", "global")
+NAMED = 3  # groups in a note, before the others are counted
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def decide(
         raise InvalidOption("planning", "--allocation", " or ".join(ALLOCATIONS), allocation)
     if round_to < 0:
         raise InvalidOption("planning", "--round-to", "at least 1, or 0 to choose by size", round_to)
+    heard = _Heard()
+    context = replace(context, note=heard)
     judge = _Selecting(method, context) if hasattr(method, "select") else _Scoring(method, context, groups)
     judged = [group for group in groups if judge.can(group)]
     if not judged:
@@ -83,7 +86,27 @@ def decide(
     if widths.shortfall:
         notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
     keep = {g.name: _checked(judge.pick(g, widths.n_keep[g.name]), g, widths.n_keep[g.name]) for g in judged}
-    return Decision(keep, widths.remaining, widths.met, tuple(notes))
+    return Decision(keep, widths.remaining, widths.met, (*notes, *heard.sentences()))
+
+
+@dataclass
+class _Heard:
+    """What the method notes; what it says of many groups becomes one sentence."""
+
+    groups: dict[str, list[str]] = field(default_factory=dict)  # of each sentence
+
+    def __call__(self, group: str, sentence: str) -> None:
+        told = self.groups.setdefault(sentence, [])
+        if group not in told:
+            told.append(group)
+
+    def sentences(self) -> list[str]:
+        return [f"{_names(groups)}: {sentence}" for sentence, groups in self.groups.items()]
+
+
+def _names(groups: Sequence[str]) -> str:
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    return ", ".join(groups[:NAMED]) + more
 
 
 class _Scoring:

@@ -1,6 +1,7 @@
 """From a method, an allocation and a budget to the channels that stay."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compressor.core.errors import ContractViolation, InvalidOption, NothingPrunable, UnsupportedModel
+from compressor.core.protocols import MethodContext
 from compressor.graph.cost import CostModel, measure_cost
 from compressor.planning.budget import TOLERANCE, Budget
 from compressor.planning.planner import decide
@@ -199,3 +201,27 @@ def test_options_out_of_range(wide_case, method):
 
 def test_the_same_twice(case, method):
     assert decided(case, method("random"), allocation="global") == decided(case, method("random"), allocation="global")
+
+
+class Talks(Picks):
+    """A selector that has something to say about every group, as often as it is asked."""
+
+    def ratios(self, groups, context, pruning_ratio):
+        context.memory[groups[0].name] = "asked"
+        context.note(groups[0].name, "it is peculiar.")
+        return super().ratios(groups, context, pruning_ratio)
+
+    def select(self, group, n_keep, context):
+        context.note(group.name, f"a fallback was used{', although it was asked' * (group.name in context.memory)}.")
+        return super().select(group, n_keep, context)
+
+
+def test_what_a_method_notes_of_many_groups_is_one_note(wide_case):
+    decision = decided(wide_case, Talks(), "ratio", 0.3)
+    assert decision.notes == ("stem, middle.0, middle.3 and 2 more: a fallback was used.",)
+
+
+def test_what_a_method_remembers_it_finds_again(wide_case):
+    case = SimpleNamespace(**vars(wide_case) | {"context": MethodContext(wide_case.model)})
+    decision = decided(case, Talks(), "ratio", 0.05, "global")
+    assert decision.notes == ("stem: it is peculiar.", "stem: a fallback was used, although it was asked.")
