@@ -116,7 +116,7 @@ def _one(subject: Subject, choice: Choice, request: Request, remaining: Remainin
 def _chosen(subject: Subject, choice: Choice) -> Chosen:
     try:
         return rival.decide(subject, choice) if is_rival(choice) else ours.decide(subject, choice)
-    except (CompressionError, LookupError) as error:
+    except (CompressionError, rival.CannotPrune) as error:
         return Chosen(choice, failure=in_one_line(str(error)))
     except Exception as error:  # a bug, ours or theirs, which must not look like a result nor end the benchmark
         return Chosen(choice, failure=f"[bug] {with_place(error)}")

@@ -12,15 +12,15 @@ from method_parts.cells import Dense
 from method_parts.ranking import Ranked, Recipe, default_recipe, ranking, within
 from method_parts.repairs import NONE
 from method_parts.rival import PREFIX
-from method_parts.rows import IMAGES, Row, methods_of
+from method_parts.rows import IMAGES, Row, methods_of, title
 from method_parts.schedule import RIVAL_CHAINS
 from method_parts.subject import INNER
 
 UNKNOWN = "–"
-TITLES = {"resnet20": "ResNet-20", "resnet56": "ResNet-56"}
 NOTHING: frozenset[str] = frozenset()
 PICTURES = frozenset({"data"})
 HALF = 0.5
+N_SHOWN = 3  # recipes a kind
 INTRODUCTION = """# Which method to use
 
 Networks trained on CIFAR-10 are cut to a share of their MACs by every method that chooses channels, and measured as
@@ -37,7 +37,7 @@ they are and after every repair that needs no training. This page and its plot a
   choice depends on the seed, the mean over the seeds and half of the distance between the largest and the smallest.
   The best of a line is bold. Repairs look at images of the training set, never at their labels.
 - **torch-pruning**: its criteria under `MetaPruner`, the pruning ratio found by bisection so that the MACs are those of
-  the budget, at most a hundredth more.
+  the budget, or a fortieth more where its whole widths give no other.
 """
 
 
@@ -59,7 +59,7 @@ def page(rows: Sequence[Row], dense: Mapping[str, Dense], chains: Sequence[str],
     for model in dense:
         of_model = [row for row in rows if row.model == model]
         if of_model:
-            lines += ["", f"## {_title(model)}", "", *_table(of_model, dense[model], chains)]
+            lines += ["", f"## {title(model)}", "", *_table(of_model, dense[model], chains)]
     lines += ["", "## The methods", "", *_uses(METHODS, [m for m in methods_of(rows) if m in METHODS.names()])]
     steps = list(dict.fromkeys(step for chain in chains if chain != NONE for step in chain.split("+")))
     lines += ["", "## The repairs", "", *_uses(RECOVERIES, steps)]
@@ -67,7 +67,7 @@ def page(rows: Sequence[Row], dense: Mapping[str, Dense], chains: Sequence[str],
 
 
 def _setting(rows: Sequence[Row], dense: Mapping[str, Dense]) -> list[str]:
-    said = [f"{_title(d.model)} {d.top1_percent:.2f} % at {d.macs / 1e6:.1f} M MACs" for d in dense.values()]
+    said = [f"{title(d.model)} {d.top1_percent:.2f} % at {d.macs / 1e6:.1f} M MACs" for d in dense.values()]
     lines = [f"Whole: {', '.join(said)}."] if said else []
     for n_images in sorted({d.n_images for d in dense.values()}):
         worst = 100 * math.sqrt(0.25 / n_images)
@@ -88,9 +88,11 @@ def _advice(rows: Sequence[Row], dense: Mapping[str, Dense]) -> list[str]:
         ("Images with labels", within(ranked, IMAGES)),
     )
     lines = ["Points below the whole model are means over all models and budgets of this page.", ""]
-    for title, fit in kinds:
+    for kind, fit in kinds:
         if fit:
-            lines.append(f"- **{title}**: {_typed(fit[0].recipe)}, {fit[0].drop:.1f} points below the whole model.")
+            best = f"{_typed(fit[0].recipe)}, {fit[0].drop:.1f} points below the whole model"
+            nexts = [f"{_typed(each.recipe)}, {each.drop:.1f}" for each in fit[1:N_SHOWN]]
+            lines.append(f"- **{kind}**: {'; then '.join([best, *nexts])}.")
     lines += [f"- {sentence}" for sentence in (_default(ranked, False), _default(ranked, True))]
     lines += [f"- {sentence}" for model in dense if (sentence := _at_half(rows, dense[model]))]
     return lines
@@ -117,7 +119,7 @@ def _at_half(rows: Sequence[Row], dense: Dense) -> str:
         return ""
     percent, row, chain = max(ours, key=lambda each: each[0])
     said = (
-        f"Half of the MACs of {_title(dense.model)}, no labels, no training: "
+        f"Half of the MACs of {title(dense.model)}, no labels, no training: "
         f"{_typed(Recipe(row.method, row.allocation, chain))} keeps {percent:.1f} % of {dense.top1_percent:.1f} %, "
         f"{dense.top1_percent - percent:.1f} points below."
     )
@@ -132,7 +134,9 @@ def _rival(rows: Iterable[Row], chain: str) -> str:
     best = max(found, key=lambda row: row.percent(chain))
     with_what = "nothing" if chain == NONE else f"`{chain}`"
     criterion = best.method.removeprefix(PREFIX)
-    return f"Torch-pruning's best with {with_what} is `{criterion}` ({best.allocation}): {best.percent(chain):.1f} %."
+    labels = ", with labels" if "labels" in best.needs else ""
+    what = f"`{criterion}` ({best.allocation}{labels}), {best.percent(chain):.1f} %"
+    return f"Torch-pruning's best with {with_what}: {what}."
 
 
 def _typed(recipe: Recipe) -> str:
@@ -195,7 +199,7 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     """Each refusal once, with who got it."""
     told: dict[str, list[str]] = {}
     for row in rows:
-        who = f"{_title(row.model)} {row.method} {row.allocation} {row.budget:.0%}"
+        who = f"{title(row.model)} {row.method} {row.allocation} {row.budget:.0%}"
         if row.failure:
             told.setdefault(row.failure, []).append(who)
         for chain, sentence in row.failures.items():
@@ -206,7 +210,3 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 
 def _more(whom: Sequence[str]) -> str:
     return f" and {len(whom) - 1} more" if len(whom) > 1 else ""
-
-
-def _title(model: str) -> str:
-    return TITLES.get(model, model)

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from compressor.report.charts import nice_ticks
 from method_parts.cells import Dense
-from method_parts.rows import IMAGES, Row
+from method_parts.rows import Row, title
 
 N_BEST = 5
 ALWAYS = ("l1", "random")
@@ -71,8 +71,9 @@ def drawn(lines: Mapping[str, Sequence[Line]]) -> list[str]:
     values: dict[str, list[float]] = {}
     for line in (line for of_model in lines.values() for line in of_model):
         values.setdefault(line.name, []).extend(percent for _, percent in line.points)
-    n_most = max(map(len, values.values()), default=0)
-    complete = [name for name, found in values.items() if len(found) == n_most and name != RIVAL]
+    ours = {name: found for name, found in values.items() if name != RIVAL}
+    n_most = max(map(len, ours.values()), default=0)
+    complete = [name for name, found in ours.items() if len(found) == n_most]
     best = sorted(complete, key=lambda name: -fmean(values[name]))[:N_BEST]
     return [*best, *(name for name in (*ALWAYS, RIVAL) if name in values and name not in best)]
 
@@ -80,7 +81,7 @@ def drawn(lines: Mapping[str, Sequence[Line]]) -> list[str]:
 def _name(row: Row) -> str:
     if row.is_rival:
         return RIVAL
-    return f"{row.method} (labels)" if "labels" in row.needs & IMAGES else row.method
+    return f"{row.method} (labels)" if "labels" in row.needs else row.method
 
 
 def _percent(row: Row) -> float:
@@ -109,7 +110,7 @@ def _panel(left: int, whole: Dense, lines: Sequence[Line], looks: Mapping[str, s
         return round(TOP + HEIGHT * (1 - percent / 100), 1)
 
     bottom, middle = TOP + HEIGHT, left + PANEL / 2
-    parts = [f'<text x="{left}" y="{TOP - 12}" font-weight="600">{escape(whole.model)}</text>']
+    parts = [f'<text x="{left}" y="{TOP - 12}" font-weight="600">{escape(title(whole.model))}</text>']
     for percent in nice_ticks(100):
         y = down(percent)
         parts.append(f'<path d="M{left} {y}h{PANEL}" stroke="#ddd"/>')

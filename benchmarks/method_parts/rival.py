@@ -31,6 +31,10 @@ TOLERANCE = 0.025  # of the budget: a model that is larger by so much still coun
 SMALLEST_STEP = 1e-3  # of the pruning ratio
 
 
+class CannotPrune(Exception):
+    """Torch-pruning has no model for the table; the text is the sentence."""
+
+
 @dataclass(frozen=True)
 class Criterion:
     """How to make the importance, and what it needs."""
@@ -53,7 +57,7 @@ def decide(subject: Subject, choice: Choice) -> Chosen:
     """The ratio whose MACs come nearest to the budget; the time is that of one pruning at that ratio.
 
     Raises:
-        LookupError: no ratio reaches the budget.
+        CannotPrune: no ratio reaches the budget.
     """
     whole = subject.macs()
     gradients = _gradients(subject, choice)
@@ -64,7 +68,7 @@ def decide(subject: Subject, choice: Choice) -> Chosen:
     low, high = 0.0, _largest_ratio(subject)
     reached = share(high)
     if reached > choice.budget * (1 + TOLERANCE):
-        raise LookupError(f"torch-pruning cannot reach the budget: {reached:.1%} of the MACs stay at ratio {high:.3f}.")
+        raise CannotPrune(f"torch-pruning cannot reach the budget: {reached:.1%} of the MACs stay at ratio {high:.3f}.")
     above = 1.0  # the share at `low`
     while high - low > SMALLEST_STEP:
         middle = (low + high) / 2
@@ -118,7 +122,7 @@ def _inner_groups(subject: Subject) -> list[ChannelGroup]:
     """Those whose channels one layer makes."""
     found = [group for group in subject.whole[1].groups if len(group.having(Role.PRODUCER)) == 1]
     if not found:
-        raise LookupError("torch-pruning has nothing to prune: every channel is part of a residual stream.")
+        raise CannotPrune("torch-pruning has nothing to prune: every channel is part of a residual stream.")
     return found
 
 

@@ -13,6 +13,7 @@ from method_parts.cells import Choice, Chosen, Repaired, chosen_path, read, repa
 from method_parts.repairs import needs_of
 from method_parts.schedule import Request, choices
 
+TITLES = {"resnet20": "ResNet-20", "resnet56": "ResNet-56"}
 IMAGES = frozenset({"data", "labels"})
 
 
@@ -88,6 +89,11 @@ def n_missing(request: Request, work: Path) -> int:
         if chosen is None or not (chosen.failure or chosen.same_as_seed is not None):
             count += len(request.chains_of(choice)) - len(_cells(request, choice, work))
     return count
+
+
+def title(model: str) -> str:
+    """As people write it."""
+    return TITLES.get(model, model)
 
 
 def methods_of(rows: Iterable[Row]) -> list[str]:

@@ -51,8 +51,13 @@ class Subject:
     @cached_property
     def options(self) -> RunOptions:
         """What is typed to have this model compressed."""
-        model = str(self.places.weights / f"{self.name}_cifar10.pt")
-        return options_from({"model": model, "arch": f"{self.places.architectures.resolve()}:{self.name}"})
+        return options_from(
+            {
+                "model": str(self.places.weights / f"{self.name}_cifar10.pt"),
+                "arch": f"{self.places.architectures.resolve()}:{self.name}",
+                "data": str(self.places.data / "train.parquet"),
+            }
+        )
 
     @cached_property
     def source(self) -> Source:
