@@ -19,7 +19,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar_resnet
 from method_parts import ours, rival
+from method_parts.arguments import names, seeds, shares, some_of
 from method_parts.cells import Choice, Chosen, Dense, chosen_path, dense_path, read, repaired_path, save
 from method_parts.page import page
 from method_parts.plot import plot
@@ -166,34 +167,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("../shared/weights"), help="folder of NAME_cifar10.pt")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"), help="train.parquet, test.parquet")
     parser.add_argument("--architectures", type=Path, default=Path(cifar_resnet.__file__), metavar="FILE.py")
-    parser.add_argument("--models", type=_names(None), default="resnet20,resnet56")
-    parser.add_argument("--methods", type=_names(all_methods()), default=",".join(all_methods()))
-    parser.add_argument("--budgets", type=_shares, default="50%,70%,30%", help="of the MACs, as in 50%%,70%%")
-    parser.add_argument("--allocations", type=_names([NATURAL, *ALLOCATIONS]), default=NATURAL)
-    parser.add_argument("--repairs", type=_names(None), default=",".join(CHAINS), help="chains, as in a,b+c")
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default="0,1,2")
+    parser.add_argument("--models", type=names, default="resnet20,resnet56")
+    parser.add_argument("--methods", type=some_of(all_methods()), default=",".join(all_methods()))
+    parser.add_argument("--budgets", type=shares, default="50%,70%,30%", help="of the MACs, as in 50%%,70%%")
+    parser.add_argument("--allocations", type=some_of([NATURAL, *ALLOCATIONS]), default=NATURAL)
+    parser.add_argument("--repairs", type=names, default=",".join(CHAINS), help="chains, as in a,b+c")
+    parser.add_argument("--seeds", type=seeds, default="0,1,2")
     parser.add_argument("--images", type=int, default=2000, metavar="N", help="the first N test images")
     parser.add_argument("--write-docs", type=Path, nargs="?", const=DOCS, metavar="FILE", help="measure nothing")
     parser.add_argument("--work", type=Path, default=ROOT / "benchmarks" / "work" / "methods")
     return parser.parse_args()
-
-
-def _names(known: Sequence[str] | None):
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        wrong = [name for name in names if known is not None and name not in known]
-        if wrong:
-            raise argparse.ArgumentTypeError(f"must be some of {', '.join(known)}, but got {wrong[0]}")
-        return names
-
-    return parse
-
-
-def _shares(text: str) -> list[float]:
-    shares = [float(part.removesuffix("%")) / 100 for part in text.split(",")]
-    if not all(0 < share < 1 for share in shares):
-        raise argparse.ArgumentTypeError(f"must be percents between 0 and 100, but got {text}")
-    return shares
 
 
 if __name__ == "__main__":

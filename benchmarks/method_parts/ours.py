@@ -9,14 +9,18 @@ from pathlib import Path
 
 from torch import nn
 
+from compressor.core.plan import PruningPlan
 from compressor.core.progress import SilentProgress
 from compressor.profiling.machine import cpu_model
 from compressor.runs.choose import METHODS, choose
+from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
 from compressor.surgery.cut import cut_copy
 from method_parts.cells import Choice, Chosen
 from method_parts.subject import GLOBAL, INNER, LOCAL, Subject
+
+NO_DATA = Datasets()
 
 
 def natural_allocation(method: str) -> str:
@@ -40,12 +44,9 @@ def decide(subject: Subject, choice: Choice) -> Chosen:
         subject.options, method=choice.method, allocation=allocation, macs=choice.budget, seed=choice.seed
     )
     METHODS.load(choice.method)  # loading its code is no part of the time
-    record = Record(source, options, SilentProgress(), coverage)
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        plan, _ = choose(record, subject.data, _run_folder(Path(folder)))
-        seconds = time.perf_counter() - start
-    found = Chosen(choice, seconds, plan=plan, cpu=cpu_model())
+    start = time.perf_counter()
+    plan = plan_of(Record(source, options, SilentProgress(), coverage), subject.data)
+    found = Chosen(choice, time.perf_counter() - start, plan=plan, cpu=cpu_model())
     return replace(found, macs_share=subject.macs(cut(subject, found)) / subject.macs())
 
 
@@ -57,7 +58,9 @@ def cut(subject: Subject, chosen: Chosen) -> nn.Module:
     return cut_copy(source.module, chosen.plan.cuts, chosen.plan.attributes)
 
 
-def _run_folder(path: Path) -> RunFolder:
-    folder = RunFolder(path)
-    folder.work.mkdir()
-    return folder
+def plan_of(record: Record, data: Datasets = NO_DATA) -> PruningPlan:
+    """The plan of the pipeline's own stage; nothing of it is kept."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = RunFolder(Path(path))
+        folder.work.mkdir()
+        return choose(record, data, folder)[0]
