@@ -1,9 +1,9 @@
 """How long the data-free methods take to choose half of the MACs of large models, as ratios to l1, and their memory.
 
 Each method on each model is a process of its own, in which l1 and the method take turns, so that a busy machine slows
-both. Memory is the growth of the process's peak while the method chose for the first time. Weights are random, one
-thread. `--repairs` measures recoveries in the same way: time and memory on --images images in memory, of a model that
-l1 has cut; their times are seconds.
+both. Memory is the growth of the process's peak while the method chose for the first time (only Linux tells). Weights
+are random, one thread. `--repairs` measures recoveries in the same way: time and memory on --images images in memory,
+of a model that l1 has cut; their times are seconds.
 
     python benchmarks/method_speed.py [--rounds 3] [--pairs resnet50:fpgm,resnet152:reprune] [--repairs resnet50:NAME]
         [--images 256] [--write-docs]
@@ -15,7 +15,6 @@ benchmarks/results.md.
 from __future__ import annotations
 
 import argparse
-import resource
 import signal
 import sys
 import time
@@ -31,6 +30,7 @@ from method_parts.cells import read, save
 from method_parts.ours import plan_of
 from method_parts.random_model import random_model
 from method_parts.section import write_section
+from zoo_parts.memory import Growth, growth_of_memory
 from zoo_parts.processes import Limits, end_all, run_command
 from zoo_parts.sentences import ROOT, in_one_line
 
@@ -63,8 +63,8 @@ class Speed:
     name: str
     seconds: tuple[float, ...] = ()
     l1_s: tuple[float, ...] = ()  # in turns with it; none beside a repair
-    peak_mib: float = 0.0  # resident, of the whole process
-    growth_mib: float = 0.0  # of the peak, meanwhile
+    peak_mib: float | None = None  # resident, of the whole process
+    growth_mib: float | None = None  # of the peak, beyond what was held before
     n_images: int = 0  # of a repair
     cpu: str = ""
     failure: str = ""
@@ -77,7 +77,7 @@ def main() -> int:
         if options.one is not None:
             measure(*options.one, options)
         elif options.write_docs is not None:
-            write_section(options.write_docs, HEADING, section(_known(options)))
+            write_section(options.write_docs, HEADING, section(_known(options), len(_wanted(options))))
         else:
             run(options)
     except KeyboardInterrupt:
@@ -121,15 +121,14 @@ class _Subject:
     def choose(self, method: str, options: argparse.Namespace) -> Speed:
         """Both take turns; the first turn of each, which loads code, only says how much memory is needed."""
         self._seconds(BASELINE)
-        before = _peak_mib()
-        self._seconds(method)
-        peak = _peak_mib()
+        with growth_of_memory() as memory:
+            self._seconds(method)
         seconds, l1_s = [], []
         for number in range(options.rounds):
             turns = [(BASELINE, l1_s), (method, seconds)]
             for name, times in turns if number % 2 == 0 else turns[::-1]:
                 times.append(self._seconds(name))
-        return Speed(self.name, method, tuple(seconds), tuple(l1_s), peak, peak - before, cpu=cpu_model())
+        return Speed(self.name, method, tuple(seconds), tuple(l1_s), *_mib(memory), cpu=cpu_model())
 
     def repair(self, recovery: str, options: argparse.Namespace) -> Speed:
         """Once, since it changes the model."""
@@ -138,11 +137,11 @@ class _Subject:
         train = from_batches(torch.randn(options.images, 3, self.side, self.side))
         context = RecoveryContext(small, source.module, plan, coverage.groups, source.inputs, train)
         plugin = RECOVERIES.load(recovery)()
-        before, start = _peak_mib(), time.perf_counter()
-        plugin.apply(context, SilentProgress())
-        seconds, peak = time.perf_counter() - start, _peak_mib()
-        growth = peak - before
-        return Speed(self.name, recovery, (seconds,), (), peak, growth, options.images, cpu_model())
+        with growth_of_memory() as memory:
+            start = time.perf_counter()
+            plugin.apply(context, SilentProgress())
+            seconds = time.perf_counter() - start
+        return Speed(self.name, recovery, (seconds,), (), *_mib(memory), options.images, cpu_model())
 
     def _seconds(self, method: str) -> float:
         start = time.perf_counter()
@@ -153,12 +152,13 @@ class _Subject:
         return plan_of(replace(self.record, options=replace(self.record.options, method=method)))
 
 
-def section(found: Sequence[Speed]) -> str:
-    """The table."""
+def section(found: Sequence[Speed], n_wanted: int) -> str:
+    """The table, and how much of it is missing."""
     lines = [
         "Half of the MACs, random weights, one thread; medians of turns with `l1`, and the range of the ratios.",
         "Memory: growth of the process's peak, and the peak itself, the model in it. Repairs stand without a ratio.",
         "",
+        *([f"**{n_wanted - len(found)} have not been measured yet.**", ""] if len(found) < n_wanted else []),
         "| model | method | seconds | times l1's | memory |",
         "|---|---|---|---|---|",
         *(_row(speed) for speed in found),
@@ -173,7 +173,7 @@ def _row(speed: Speed) -> str:
     ratios = [own / l1 for own, l1 in zip(speed.seconds, speed.l1_s, strict=False)]
     times = f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})" if ratios else "–"
     name = f"{speed.name}, {speed.n_images} images" if speed.n_images else speed.name
-    memory = f"{speed.growth_mib:.0f} MiB of {speed.peak_mib:.0f}"
+    memory = "–" if speed.growth_mib is None else f"{speed.growth_mib:.0f} MiB of {speed.peak_mib:.0f}"
     return f"| {speed.model} | {name} | {median(speed.seconds):.2f} | {times} | {memory} |"
 
 
@@ -203,9 +203,9 @@ def _wanted(options: argparse.Namespace) -> list[tuple[str, str, str]]:
     return [(kind, *pair.split(":", 1)) for kind, pair in kinds]
 
 
-def _peak_mib() -> float:
-    """The most memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MIB
+def _mib(memory: Growth) -> tuple[float | None, float | None]:
+    """Peak and growth, where the system tells them."""
+    return tuple(None if size is None else size / MIB for size in (memory.peak_bytes, memory.growth_bytes))
 
 
 def _options() -> argparse.Namespace:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from method_parts.cells import read, save
 from torch import nn
+from zoo_parts.memory import growth_of_memory
 from zoo_parts.processes import Ended
 
 
@@ -82,6 +83,13 @@ def test_by_default_every_method_without_data_and_every_repair(monkeypatch, tmp_
     assert not {"taylor", "hrank", "finetune"} & {name for _, _, name in wanted}
 
 
+def test_memory_grows_by_what_is_held():
+    with growth_of_memory() as memory:
+        held = torch.ones(50, 2**18)  # 50 MiB
+    del held
+    assert memory.growth_bytes is None or 49 * 2**20 < memory.growth_bytes < 80 * 2**20
+
+
 def test_the_table(monkeypatch, tmp_path):
     docs = tmp_path / "results.md"
     docs.write_text("# Results\n")
@@ -95,6 +103,7 @@ def test_the_table(monkeypatch, tmp_path):
     assert run(monkeypatch, tmp_path, *arguments) == 0
     lines = docs.read_text().splitlines()
     assert lines[:3] == ["# Results", "", method_speed.HEADING]
+    assert "**1 have not been measured yet.**" in lines
     assert lines[-5:] == [
         "|---|---|---|---|---|",
         "| tiny | fpgm | 4.00 | 3.0 (2.0 to 4.0) | 12 MiB of 300 |",

@@ -1,5 +1,6 @@
 """The benchmark of methods on a network made here: cells, resuming, refusals, and the page's arithmetic by hand."""
 
+import doctest
 import io
 import json
 import re
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from method_parts import ours, page, plot, ranking, repairs, rival, rows, schedule
+from method_parts import arguments, ours, page, plot, ranking, repairs, rival, rows, schedule, section
 from method_parts.cells import Choice, Chosen, Dense, Repaired, chosen_path, read, repaired_path
 from method_parts.subject import MEAN, STD
 from PIL import Image
@@ -414,9 +415,9 @@ def test_five_lines_besides_those_that_are_always_drawn():
     assert plot.drawn({"a": lines}) == [*names[:5], "random", plot.RIVAL]
 
 
-def test_torch_prunings_criteria_can_be_made():
-    for criterion in rival.CRITERIA.values():
-        assert callable(criterion.make())
+@pytest.mark.parametrize("part", [arguments, repairs, section])
+def test_examples(part):
+    assert doctest.testmod(part).failed == 0 < doctest.testmod(part).attempted
 
 
 def test_the_script_says_how_it_is_called():
