@@ -84,13 +84,12 @@ def _measure(request: Request, options: argparse.Namespace) -> None:
     every = choices(request)
     waiting = remaining.waiting(every)
     print(f"{len(every)} choices, {len(waiting)} to run, {_minutes(remaining.seconds(waiting))}", flush=True)
-    while waiting:
-        choice, start = waiting[0], time.perf_counter()
+    for number, choice in enumerate(waiting, 1):
+        start = time.perf_counter()
         said = _one(found[choice.model], choice, request, remaining, options.work)
         remaining.note(choice)
-        waiting = remaining.waiting(waiting)
-        spent, left = time.perf_counter() - start, _minutes(remaining.seconds(waiting))
-        print(f"[{len(every) - len(waiting)}/{len(every)}] {choice}: {said} ({spent:.0f} s; {left} left)", flush=True)
+        spent, left = time.perf_counter() - start, _minutes(remaining.seconds(waiting[number:]))
+        print(f"[{number}/{len(waiting)}] {choice}: {said} ({spent:.0f} s; {left} left)", flush=True)
 
 
 def _one(subject: Subject, choice: Choice, request: Request, remaining: Remaining, work: Path) -> str:
