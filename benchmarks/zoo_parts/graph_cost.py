@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from compressor.graph.cost import evaluating
 from compressor.graph.engine import find_groups
 from exporters.signature import ExampleInputs
+from zoo_parts.memory import growth_of_memory
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,12 @@ def measure_graph(model: nn.Module, inputs: ExampleInputs) -> GraphCost:
     activations = activation_bytes(model, inputs)
     tiny = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
     find_groups(tiny, ExampleInputs.of(torch.zeros(1, 3, 8, 8), tiny))
-    _give_back_free_memory()
-    before = _memory("VmRSS") if _reset_peak() else None
-    start = time.perf_counter()
-    found = find_groups(model, inputs)
-    seconds = time.perf_counter() - start
-    growth = max(0, _memory("VmHWM") - before) if before is not None else None
-    del found
+    with growth_of_memory() as memory:
+        start = time.perf_counter()
+        find_groups(model, inputs)
+        seconds = time.perf_counter() - start
     own = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
-    return GraphCost(seconds, growth, own, activations)
+    return GraphCost(seconds, memory.growth_bytes, own, activations)
 
 
 def activation_bytes(model: nn.Module, inputs: ExampleInputs) -> int:
@@ -74,28 +69,3 @@ def activation_bytes(model: nn.Module, inputs: ExampleInputs) -> int:
         stack.enter_context(evaluating(model))
         inputs.call(model)
     return total
-
-
-def _give_back_free_memory() -> None:
-    """What earlier stages freed must not hide what the graph takes."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # only the GNU C library has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _reset_peak() -> bool:
-    """Sets the kernel's record of this process's peak to what it holds now; False where that cannot be done."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _memory(what: str) -> int:
-    """VmRSS (now) or VmHWM (peak) of this process, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == what:
-            return int(value.split()[0]) * 1024
-    raise OSError(f"the system does not tell {what}")

@@ -50,10 +50,17 @@ class Ended:
     left_behind: str  # LIMIT or CRASH where there is a reason
     seconds: float
     peak_bytes: int
+    exit_code: int = 0  # where it ended by itself
+    last_line: str = ""  # of what it wrote to the standard error
 
 
 def run_part(module: str, arguments: Sequence[str], limits: Limits) -> Ended:
-    """Runs `python -m zoo_parts.MODULE ARGUMENTS`, in a group of processes of its own, and ends all of it.
+    """Runs `python -m zoo_parts.MODULE ARGUMENTS`; see `run_command`."""
+    return run_command([sys.executable, "-m", f"zoo_parts.{module}", *arguments], limits)
+
+
+def run_command(command: Sequence[str], limits: Limits) -> Ended:
+    """Runs it in a group of processes of its own, and ends all of it.
 
     Raises:
         Interrupted: `end_all` was called.
@@ -65,7 +72,7 @@ def run_part(module: str, arguments: Sequence[str], limits: Limits) -> Ended:
             if _interrupted.is_set():
                 raise Interrupted
             process = subprocess.Popen(
-                [sys.executable, "-m", f"zoo_parts.{module}", *arguments],
+                command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -82,9 +89,10 @@ def run_part(module: str, arguments: Sequence[str], limits: Limits) -> Ended:
                 _running.discard(process.pid)
         if _interrupted.is_set():
             raise Interrupted
+        last_line = _last_line(errors)
         if not reason and process.returncode:
-            reason, left_behind = _crash(process.returncode, _last_line(errors)), CRASH
-    return Ended(reason, left_behind, seconds, peak)
+            reason, left_behind = _crash(process.returncode, last_line), CRASH
+    return Ended(reason, left_behind, seconds, peak, process.returncode, last_line)
 
 
 def end_all() -> None:
