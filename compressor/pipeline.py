@@ -25,10 +25,11 @@ from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import advise, measure_accuracy
 from compressor.runs.choose import choose, make_method
-from compressor.runs.datasets import Datasets, open_datasets
+from compressor.runs.datasets import Datasets, open_datasets, set_aside
 from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
+from compressor.runs.ladder import check_rungs, climb
 from compressor.runs.preflight import check_names, preflight
 from compressor.runs.processes import is_main_process, main_process_first, part
 from compressor.runs.prove import prove
@@ -51,6 +52,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
         CompressionError, ExportError: the sentence says which stage, what is wrong and what to do.
     """
     torch.manual_seed(options.seed)
+    data = set_aside(data, options)
     record = Record(source, options, progress)
     for sentence in data.notes:
         record.note(sentence)
@@ -63,9 +65,12 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
         prove(record, data, folder)
     with record.stage("cut"):
         small = cut_copy(source.module, record.plan.cuts, record.plan.attributes)
-    measure_accuracy(record, "dense", source.module, data, folder)
-    measure_accuracy(record, "cut", small, data, folder)
-    recover(record, small, data, folder)
+    if options.max_drop is None:
+        measure_accuracy(record, "dense", source.module, data, folder)
+        measure_accuracy(record, "cut", small, data, folder)
+        recover(record, small, data, folder)
+    else:
+        climb(record, small, data, folder)
     part()
     advise(record)
     if is_main_process():
@@ -196,6 +201,7 @@ def check_options(options: RunOptions) -> None:
     require_device(options)
     make_method(options.method, options.method_options)
     check_recoveries(options)
+    check_rungs(options)
 
 
 def _sample_shape(options: RunOptions) -> tuple[int, int, int] | None:

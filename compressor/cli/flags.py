@@ -112,6 +112,17 @@ Recover = Annotated[
     ),
 ]
 FinetuneEpochs = Annotated[int | None, _option("Train the small model for this many epochs.", RECOVERY, metavar="N")]
+MaxDrop = Annotated[
+    str | None,
+    _option(
+        "Points of accuracy that may be lost (1% is one point): recoveries in the order of their price until it holds.",
+        RECOVERY,
+        metavar="POINTS",
+    ),
+]
+MaxEpochs = Annotated[
+    int | None, _option("Epochs of training under --max-drop, at most. (default: 10)", RECOVERY, metavar="N")
+]
 Distill = Annotated[
     bool | None,
     _option("Fine-tune towards the original model's outputs as well.", RECOVERY, "--distill", metavar=SWITCH),

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from compressor.cli import flags
-from compressor.cli.exits import leave
+from compressor.cli.exits import DISAGREES, leave
 
-NEXT_STEPS = {
-    6: "Export another format, and report the model.",
-    7: "Ask for less, or give a smaller --round-to.",
-}
+DISAGREES_STEP = "Export another format, and report the model."
+BUDGET_STEP = "Ask for less, or give a smaller --round-to."
+DROP_STEP = "Ask for less, or allow more with --max-epochs or --max-drop."
 
 
 def command(
@@ -37,6 +36,8 @@ def command(
     size: flags.Size = None,
     recover: flags.Recover = None,
     finetune_epochs: flags.FinetuneEpochs = None,
+    max_drop: flags.MaxDrop = None,
+    max_epochs: flags.MaxEpochs = None,
     distill: flags.Distill = None,
     lr: flags.LearningRate = None,
     train_batch_size: flags.TrainBatchSize = None,
@@ -72,7 +73,7 @@ def command(
     4  the model cannot be handled
     5  measurements cannot be compared
     6  an exported file disagrees with the model
-    7  a budget was not met (the best result is written)
+    7  a budget or --max-drop was not met (the best result is written)
     70 a bug of ours
     """
     given: dict[str, Any] = {name: value for name, value in locals().items() if name != "method_option"}
@@ -111,5 +112,5 @@ def execute(typed: dict[str, Any]) -> None:
     if report.exit_code:
         from compressor.report.wording import problems_of
 
-        sentence = f"{options.output_folder}: {problems_of(report)[0]} {NEXT_STEPS.get(report.exit_code, '')}"
-        leave(sentence.rstrip(), report.exit_code)
+        step = DISAGREES_STEP if report.exit_code == DISAGREES else DROP_STEP if report.budget_met else BUDGET_STEP
+        leave(f"{options.output_folder}: {problems_of(report)[0]} {step}", report.exit_code)

@@ -14,8 +14,8 @@ CompressionError
   + IncomparableMeasurements    machine, target, threads or batch size differ               5
   + ContractViolation           a plug-in broke its protocol, or we did                    70
 
-Exit codes 6 (an exported file disagrees) and 7 (a budget was not met, the best is written) are no exceptions: such
-runs end and are written; see `compressor.runs.summary.exit_code`.
+Exit codes 6 (an exported file disagrees) and 7 (a budget or --max-drop was not met, the best is written) are no
+exceptions: such runs end and are written; see `compressor.runs.summary.exit_code`.
 
 The sentence: owner: `option` must be ALLOWED, but got VALUE. Next step.
 """

@@ -20,8 +20,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# Options that say how a run is shown or stored; a run is the same run without them.
 MAX_SEED = 1 << 32  # all random generators that are used take less
+MAX_EPOCHS = 10  # of the recovery ladder, unless --max-epochs says otherwise
+MAX_DROP_ALLOWED = "points of accuracy from 0 to below 100, such as 1 or 1%"
+# Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
 
 
@@ -54,6 +56,8 @@ class RunOptions:
     size: int = 0  # pixels; 0: the model's input
     recover: tuple[str, ...] = ()  # plug-ins in order; empty: by what data there is
     finetune_epochs: int = 0
+    max_drop: float | None = None  # points of accuracy that may be lost; None: no recovery ladder
+    max_epochs: int | None = None  # of training on the ladder, in all; None: 10
     distill: bool = False
     lr: float = 0.0  # peak learning rate; 0: the plug-in's default
     train_batch_size: int = 0  # 0: the plug-in's default
@@ -112,13 +116,33 @@ class RunOptions:
                 "compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER."
             )
         for option in ("distill", "lr", "train_batch_size", "flip"):
-            if getattr(self, option) and not self.finetune_epochs:
+            if getattr(self, option) and not self.finetune_epochs and self.max_drop is None:
                 step = "Add --finetune-epochs 3, for example."
                 raise InvalidOption(
-                    "compress", flag(option), "used with --finetune-epochs", getattr(self, option), step
+                    "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
                 )
+        self._check_ladder()
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
+
+    def _check_ladder(self) -> None:
+        if self.max_drop is None:
+            if self.max_epochs is not None:
+                step = "Add --max-drop 1%, or use --finetune-epochs."
+                raise InvalidOption("compress", "--max-epochs", "used with --max-drop", self.max_epochs, step)
+            return
+        if not 0 <= self.max_drop < 100:
+            raise InvalidOption("compress", "--max-drop", MAX_DROP_ALLOWED, self.max_drop)
+        if not self.data:
+            raise InvalidOption("compress", "--max-drop", "used with --data", self.max_drop, "Add --data FOLDER.")
+        if self.max_epochs is not None and self.max_epochs < 0:
+            raise InvalidOption("compress", "--max-epochs", "at least 0", self.max_epochs)
+        for option, step in (
+            ("finetune_epochs", "Use --max-epochs: it trains only as long as it must."),
+            ("recover", "It tries all recoveries that fit, in the order of their price."),
+        ):
+            if getattr(self, option):
+                raise InvalidOption("compress", flag(option), "left out with --max-drop", getattr(self, option), step)
 
     @property
     def budget(self) -> tuple[str, float]:
@@ -219,9 +243,24 @@ def share(text: str | float, option: str) -> float:
     return value
 
 
+def points(text: str | float) -> float:
+    """Percentage points of accuracy: 1, "1" and "1%" are all one point.
+
+    >>> points("1%"), points("0.5"), points(2)
+    (1.0, 0.5, 2.0)
+    """
+    try:
+        return float(text.removesuffix("%") if isinstance(text, str) else text)
+    except (TypeError, ValueError) as error:
+        raise InvalidOption("compress", "--max-drop", MAX_DROP_ALLOWED, text) from error
+
+
 def _as(kind: str, name: str, value: Any) -> Any:
     if name in ("macs", "params", "ratio"):
         return share(value, name)
+    if name == "max_drop":
+        return points(value)
+    kind = kind.removesuffix(" | None")
     if kind.startswith("tuple"):
         items = value if isinstance(value, (list, tuple)) else [value]
         try:

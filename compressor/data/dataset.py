@@ -46,6 +46,21 @@ class MemoryPixels:
         return self._stored[torch.as_tensor(indices, dtype=torch.int64)]
 
 
+class SomePixels:
+    """Some of the images of another, in the order of `indices`; nothing is copied."""
+
+    def __init__(self, whole: Pixels, indices: Tensor) -> None:
+        self._whole, self._indices = whole, indices  # (N,) int64
+        self.in_memory = whole.in_memory
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """(N, ...) in the order of `indices`."""
+        return self._whole.batch(self._indices[torch.as_tensor(indices, dtype=torch.int64)].tolist())
+
+
 class ImageDataset(Dataset[tuple[Tensor, int]]):
     """Images with or without labels.
 
@@ -103,6 +118,28 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def prepare(self, pixels: Tensor) -> Tensor:
         """Stored pixels (N, C, H, W) -> float32 inputs of the same shape, on the device that they are on."""
         return pixels if self.preprocessing is None else self.preprocessing.apply(pixels)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64; all -1 if there are none."""
+        return self._labels
+
+    def part(self, indices: Tensor, notes: Sequence[str] = ()) -> ImageDataset:
+        """A dataset of these images (N,) alone, with the same classes."""
+        part = ImageDataset(
+            SomePixels(self._pixels, indices),
+            self._labels[indices] if self.labelled else None,
+            name=self.name,
+            class_names=self.class_names,
+            preprocessing=self.preprocessing,
+            notes=notes,
+        )
+        part.n_classes = self.n_classes
+        return part
+
+    def relabelled(self, labels: Tensor) -> ImageDataset:
+        """The same images with other labels (N,) int64."""
+        return ImageDataset(self._pixels, labels, name=self.name, preprocessing=self.preprocessing)
 
     @property
     def in_memory(self) -> bool:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.filters import do_forceescape
 from markupsafe import Markup
 
-from compressor.report import charts, units, wording
+from compressor.report import charts, ladder_wording, units, wording
 from compressor.report.schema import Report
 
 
@@ -29,7 +29,7 @@ def render_html(report: Report) -> str:
             speed=wording.speed_headline(report.latency),
             timed=wording.timed(report.latency),
             untimed=[row for row in report.latency if row.unavailable or row.ratio is None],
-            loss=wording.loss_of(report.accuracy),
+            loss=wording.loss_of(report.accuracy, report.ladder),
             problems=wording.problems_of(report),
             budget=wording.budget_of(report),
             reasons=wording.reasons_of(report.groups),
@@ -71,6 +71,8 @@ def _environment() -> Environment:
     environment.globals |= {
         "speed_of": wording.speed_of,
         "stage_name": wording.stage_name,
+        "asked_of": ladder_wording.asked_of,
+        "outcome_of": ladder_wording.outcome_of,
         "latency_plot": charts.latency_plot,
         "lane_height": charts.LANE_HEIGHT,
     }

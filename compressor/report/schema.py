@@ -38,6 +38,34 @@ class AccuracyRow:
 
 
 @dataclass(frozen=True)
+class RungRow:
+    """One rung of the recovery ladder; the first is the cut itself, which every chain of rungs begins with."""
+
+    name: str  # "cut", "bn_reestimate", "least_squares + bn_reestimate", "finetune, 2 epochs"
+    start: str  # name of the rung whose weights it began with; empty for the cut
+    percent: float | None  # top-1 accuracy or agreement after it; None where it was not applied
+    bought_points: float | None  # against the best before it; below 0 where it made things worse
+    seconds: float  # of the rung alone, without measuring; where a killed run went on in the middle, since then
+    kept: bool  # the model that is handed over went through it
+    reason: str = ""  # why it was not applied
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What --max-drop asked for, and what became of it. All percentages were measured on the same images."""
+
+    measure: str  # "accuracy"; "agreement" with the original's answers where the images have no labels
+    original_percent: float  # 100 for agreement
+    n_images: int
+    max_drop_points: float
+    max_epochs: int
+    drop_points: float  # of the model that is handed over, the best that was found
+    reached: bool
+    rungs: tuple[RungRow, ...]  # in the order in which they were tried
+    largest_budget: dict[str, float] = field(default_factory=dict)  # an estimate: {"macs": 0.72}; empty where reached
+
+
+@dataclass(frozen=True)
 class StageRow:
     """What one stage took and said."""
 
@@ -144,7 +172,7 @@ class Report:
     prunable_macs_share: float
     inputs: dict[str, tuple[int, ...]]  # name -> shape used
     inputs_from: str  # "--input", "timm's config", "first layer", ...
-    accuracy: tuple[AccuracyRow, ...]  # empty: unknown, no validation data was given
+    accuracy: tuple[AccuracyRow, ...]  # empty: unknown, no validation data or no labels were given
     stages: tuple[StageRow, ...]
     groups: tuple[GroupRow, ...]  # prunable and blocked
     widths: tuple[WidthRow, ...]
@@ -156,6 +184,7 @@ class Report:
     notes: tuple[str, ...]  # what people should know: defaults chosen, budget missed and why
     options: dict[str, object]
     preprocessing: dict[str, object] = field(default_factory=dict)  # mean, std, size
+    ladder: Ladder | None = None  # None: --max-drop was not given
     created: str = ""  # ISO 8601, UTC
     compressor_version: str = ""
     format: int = REPORT_FORMAT

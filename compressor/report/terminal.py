@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import units, wording
+from compressor.report import ladder_wording, units, wording
 from compressor.report.inspection import Inspection
-from compressor.report.schema import AccuracyRow, FileRow, GroupRow, LatencyRow, ParityRow, Report, StageRow
+from compressor.report.schema import AccuracyRow, FileRow, GroupRow, Ladder, LatencyRow, ParityRow, Report, StageRow
 
 MAX_GROUPS, MAX_FACTS = 40, 4
 _STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
@@ -32,7 +32,9 @@ def print_report(report: Report, console: Console) -> None:
         print_files(report.files, console)
     if report.parity:
         print_parity(report.parity, console)
-    if report.accuracy:
+    if report.ladder is not None:
+        print_ladder(report.ladder, console)
+    elif report.accuracy:
         print_accuracy(report.accuracy, console)
     if report.latency:
         print_latency(report.latency, console)
@@ -51,11 +53,15 @@ def print_summary(report: Report, console: Console) -> None:
         table.add_row(name, shown(count.before), shown(count.after), units.percent(count.share))
     console.print(table)
     console.print()
-    speed, loss = wording.speed_headline(report.latency), wording.loss_of(report.accuracy)
+    speed, loss = wording.speed_headline(report.latency), wording.loss_of(report.accuracy, report.ladder)
     answer = speed.answer.removeprefix("Speed is ")
     _say(console, f"Speed: {_lower(answer)}{_after_comma(speed.interval)}.", _STYLES[speed.tone])
-    _say(console, f"Accuracy (top-1): {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
+    measure = loss.measure.capitalize()
+    _say(console, f"{measure} (top-1): {loss.answer}{_after_comma(loss.explanation)}.", _STYLES[loss.tone])
     _say(console, f"Asked for: {wording.budget_of(report)}{'' if report.budget_met else ', which was not met'}.")
+    if report.ladder is not None:
+        ladder = report.ladder
+        _say(console, f"Asked for: {ladder_wording.asked_of(ladder)}: {ladder_wording.outcome_of(ladder)}.")
     for problem in wording.problems_of(report):
         _say(console, f"Attention: {problem}", "red")
     for note in report.notes:
@@ -126,6 +132,27 @@ def print_accuracy(rows: Sequence[AccuracyRow], console: Console) -> None:
             f"{row.n_images:,}",
         )
     console.print(table)
+
+
+def print_ladder(ladder: Ladder, console: Console) -> None:
+    """The rungs in the order in which they were tried: what each bought against the best before, and what it cost."""
+    _heading(console, f"Recovery ladder ({ladder.measure})")
+    table = _table("rung", "top-1>", "points>", "bought>", "time>", "kept")
+    table.add_row(wording.stage_name("dense"), units.accuracy(ladder.original_percent), "", "", "", "")
+    for row in ladder.rungs:
+        if row.percent is not None:
+            table.add_row(
+                _text(wording.stage_name(row.name), console, 32),
+                units.accuracy(row.percent),
+                _text(ladder_wording.change_of(ladder.original_percent, row.percent), console),
+                _text("" if row.bought_points is None else units.points(row.bought_points), console),
+                units.seconds(row.seconds) if row.start else "",
+                "yes" if row.kept else "no",
+            )
+    console.print(table)
+    for row in ladder.rungs:
+        if row.percent is None:
+            _say(console, f"{row.name}: not applied. {row.reason}")
 
 
 def print_latency(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compressor.report.schema import AccuracyRow, GroupRow, LatencyRow, Report
+from compressor.report.ladder_wording import shortfall_of
+from compressor.report.schema import AccuracyRow, GroupRow, Ladder, LatencyRow, Report
 from compressor.report.units import accuracy, ratios
 
 FASTER, SLOWER = "faster", "slower"
+AGREEMENT = "agreement"  # with the original's answers, where there are no labels
 
 # What a target's result is called where there is room for one word or two, and for styling.
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
@@ -25,11 +27,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Loss:
-    """What became of the accuracy."""
+    """What became of the accuracy, or of the agreement that stands in for it."""
 
-    answer: str  # "−0.72 points", "unknown"
+    answer: str  # "0.72 points lost", "unknown"
     explanation: str
     tone: str
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,13 @@ def speed_headline(rows: Sequence[LatencyRow]) -> Speed:
     return Speed(f"Faster on {n_faster} of the {len(measured)} targets that were timed{others}", "", NEUTRAL)
 
 
-def loss_of(rows: Sequence[AccuracyRow]) -> Loss:
+def loss_of(rows: Sequence[AccuracyRow], ladder: Ladder | None = None) -> Loss:
     """First against last measured accuracy, which is the original's against the compressed model's."""
+    if ladder is not None and ladder.measure == AGREEMENT:
+        explanation = f"as the original on {ladder.n_images:,} images; accuracy is unknown, because they have no labels"
+        return Loss(
+            f"{accuracy(ladder.original_percent - ladder.drop_points)} the same answer", explanation, NEUTRAL, AGREEMENT
+        )
     if not rows:
         return Loss("unknown", "no validation data was given", NEUTRAL)
     first, last = rows[0], rows[-1]
@@ -146,6 +154,8 @@ def problems_of(report: Report) -> list[str]:
         problems.append("Cutting the channels and masking them gave different outputs.")
     if not report.budget_met:
         problems.append(f"The budget was not met ({budget_of(report)}); this is the best result that was found.")
+    if report.ladder is not None and not report.ladder.reached:
+        problems.append(shortfall_of(report.ladder))
     if report.exit_code and not problems:
         problems.append(f"The run ended with exit code {report.exit_code}.")
     return problems

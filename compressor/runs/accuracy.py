@@ -32,14 +32,15 @@ def measure_accuracy(record: Record, stage: str, module: nn.Module, data: Datase
     row = folder.remember(f"accuracy-{stage}", AccuracyRow, measured)
     record.accuracy.append(row)
     if stage == "dense":
-        _note_on_classes(record, val)
+        note_on_classes(record, val)
     record.progress.note(f"Accuracy, {stage_name(stage)}: {row.top1_percent:.2f} % of {row.n_images} images")
 
 
 def advise(record: Record) -> None:
     """Says what to do about accuracy that was lost and not fought for."""
     rows = record.accuracy
-    if not rows or record.options.finetune_epochs or not record.options.model:
+    options = record.options
+    if not rows or options.finetune_epochs or options.max_drop is not None or not options.model:
         return
     lost = rows[0].top1_percent - rows[-1].top1_percent
     if lost > WORTH_SAYING_POINTS:
@@ -47,7 +48,7 @@ def advise(record: Record) -> None:
         record.note(f"{lost:.1f} points of accuracy were lost. {step}")
 
 
-def _note_on_classes(record: Record, val: ImageDataset) -> None:
+def note_on_classes(record: Record, val: ImageDataset) -> None:
     """Folders of some of the model's classes are easily numbered otherwise than the model numbers them."""
     with torch.no_grad():
         scores = flatten_outputs(record.source.inputs.call(record.source.module))[0]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from compressor.core.errors import DataError
 from compressor.core.options import RunOptions
 from compressor.core.progress import Progress
 from compressor.data.dataset import ImageDataset
 from compressor.data.opening import open_dataset
 from compressor.runs.record import Source
+
+# What --max-drop measures on where there is no --val: more images tell smaller drops, fewer leave more to train on.
+SET_ASIDE_SHARE, SET_ASIDE_MOST = 0.2, 5000
+SET_ASIDE_FROM = 10  # images; fewer cannot be divided
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,37 @@ def open_datasets(options: RunOptions, source: Source, progress: Progress) -> Da
     if mean is None:
         progress.note("No --mean and --std were given and the model names none: pixels are only scaled to 0..1.")
     train, val = opened(options.data), opened(options.val)
-    if val is not None:
+    if val is not None and options.max_drop is None:  # which does without
         val.require_labels("--val")
     if train is not None and val is not None:
         _refuse_other_classes(train, val)
     return Datasets(train, val)
+
+
+def set_aside(data: Datasets, options: RunOptions) -> Datasets:
+    """Under --max-drop without --val, a part of --data becomes the images to measure on; nothing else sees it.
+
+    Raises:
+        DataError: there are too few images.
+    """
+    train = data.train
+    if options.max_drop is None or data.val is not None or train is None:
+        return data
+    n_images = len(train)
+    if n_images < SET_ASIDE_FROM:
+        raise DataError(
+            f"--max-drop: needs at least {SET_ASIDE_FROM} images, to set some aside and measure on them, but "
+            f"{train.name} has {n_images}. Give images to measure on with --val."
+        )
+    n_aside = min(round(n_images * SET_ASIDE_SHARE), SET_ASIDE_MOST)
+    order = torch.randperm(n_images, generator=torch.Generator().manual_seed(options.seed))
+    aside, rest = (indices.sort().values for indices in order.split([n_aside, n_images - n_aside]))
+    note = (
+        f"{n_aside} of the {n_images} images of --data were set aside to measure on (drawn with seed {options.seed}). "
+        "If the original was trained on them, it does better there than elsewhere, and the drop looks larger than it "
+        "is: give others with --val."
+    )
+    return Datasets(train.part(rest, train.notes), train.part(aside, (note,)))
 
 
 def _refuse_other_classes(train: ImageDataset, val: ImageDataset) -> None:

@@ -16,7 +16,7 @@ from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
-from compressor.report.schema import AccuracyRow, StageRow
+from compressor.report.schema import AccuracyRow, Ladder, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile, Verification
@@ -83,6 +83,7 @@ class Record:
     budget_met: bool = True
     difference: Difference | None = None
     accuracy: list[AccuracyRow] = field(default_factory=list)
+    ladder: Ladder | None = None
     stages: list[StageRow] = field(default_factory=list)
     files: list[ExportedFile] = field(default_factory=list)
     base_files: list[ExportedFile] = field(default_factory=list)

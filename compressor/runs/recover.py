@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.options import RunOptions
-from compressor.core.plugins import PluginFolder
-from compressor.core.protocols import RecoveryContext
 from compressor.report.schema import StageRow
 from compressor.runs.accuracy import measure_accuracy
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record
+from compressor.runs.recoveries import FINETUNE, RECOVERIES, context_of, training_options
 from compressor.runs.saved import load_weights, save_weights
-
-RECOVERIES = PluginFolder("compressor.recovery", "recovery")
 
 
 def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder) -> None:
@@ -39,11 +35,8 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
             record.stages.append(folder.remember(f"recovered-{i}-{name}", StageRow, lambda: StageRow("", 0.0)))
         else:
             with record.stage(name) as facts:
-                facts.update(
-                    plugin.apply(
-                        _context(record, small, data, folder.work / f"checkpoints-{i}-{name}"), record.progress
-                    )
-                )
+                context = context_of(record, small, data, folder.work / f"checkpoints-{i}-{name}")
+                facts.update(plugin.apply(context, record.progress))
             if is_main_process():
                 folder.remember(f"recovered-{i}-{name}", StageRow, lambda: record.stages[-1])
                 partial = done.with_suffix(".partial")
@@ -87,26 +80,9 @@ def check_recoveries(options: RunOptions) -> None:
 
 def _make(name: str, options: RunOptions, labelled: bool) -> Any:
     kind = RECOVERIES.load(name)
-    values: dict[str, Any] = {}
-    if name == "finetune":
-        offered = {"epochs": options.finetune_epochs, "lr": options.lr, "batch_size": options.train_batch_size}
-        values = {key: value for key, value in offered.items() if value}
-        values["flip"] = options.flip
-        if labelled and not options.distill:  # without labels there is nothing else to learn from
-            values["distill"] = 0.0
+    if name != FINETUNE:
+        return kind()
+    values = training_options(options, options.finetune_epochs)
+    if labelled and not options.distill:  # without labels there is nothing else to learn from
+        values["distill"] = 0.0
     return kind(**values)
-
-
-def _context(record: Record, small: nn.Module, data: Datasets, checkpoints: Path) -> RecoveryContext:
-    return RecoveryContext(
-        model=small,
-        original=record.source.module,
-        plan=record.plan,
-        groups=record.coverage.groups if record.coverage else (),
-        inputs=record.source.inputs,
-        train=data.train,
-        val=data.val,
-        device=record.device,
-        seed=record.options.seed,
-        checkpoints=checkpoints,
-    )

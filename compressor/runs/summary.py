@@ -46,6 +46,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         inputs={name: tuple(t.shape) for name, t in zip(source.inputs.names, source.inputs.tensors, strict=True)},
         inputs_from=source.inputs_from,
         accuracy=tuple(record.accuracy),
+        ladder=record.ladder,
         stages=tuple(record.stages),
         groups=group_rows(coverage, plan),
         widths=_widths(coverage, plan, source.module),
@@ -67,7 +68,8 @@ def exit_code(record: Record) -> int:
     """0, or why a pipeline should stop although everything was written."""
     if not all(outcome.passed for outcome in record.verifications):
         return DISAGREES
-    return DONE if record.budget_met else BUDGET_NOT_MET
+    dropped = record.ladder is not None and not record.ladder.reached
+    return BUDGET_NOT_MET if dropped or not record.budget_met else DONE
 
 
 def command_of(record: Record) -> str:

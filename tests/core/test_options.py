@@ -14,6 +14,7 @@ from compressor.core.options import (
     changed,
     flag,
     options_from,
+    points,
     read_recipe,
     recipe_of,
     share,
@@ -36,6 +37,14 @@ from compressor.core.options import (
         ({"lr": -1.0, "data": "d", "finetune_epochs": 1}, "--lr"),
         ({"finetune_epochs": 2}, "--finetune-epochs.*Add --data FOLDER"),
         ({"distill": True, "data": "d"}, "--distill.*--finetune-epochs"),
+        ({"max_drop": 1.0}, "--max-drop.*Add --data FOLDER"),
+        ({"max_drop": -0.1, "data": "d"}, "--max-drop.*from 0 to below 100"),
+        ({"max_drop": float("nan"), "data": "d"}, "--max-drop.*from 0 to below 100"),
+        ({"max_drop": 100.0, "data": "d"}, "--max-drop"),
+        ({"max_drop": 1.0, "data": "d", "finetune_epochs": 2}, "--finetune-epochs.*left out.*Use --max-epochs"),
+        ({"max_drop": 0.0, "data": "d", "recover": ("bn_reestimate",)}, "--recover.*left out with --max-drop"),
+        ({"max_drop": 1.0, "data": "d", "max_epochs": -1}, "--max-epochs.*at least 0"),
+        ({"max_epochs": 3, "data": "d"}, "--max-epochs.*used with --max-drop"),
         ({"device": "tpu"}, "--device.*auto, cpu, cuda or cuda:N"),
         ({"allocation": "both"}, "--allocation"),
     ],
@@ -57,6 +66,21 @@ def test_defaults_that_follow_from_others():
 def test_what_is_no_share(value):
     with pytest.raises(InvalidOption, match=r"--macs.*above 0 and below 1"):
         share(value, "macs")
+
+
+def test_a_drop_is_in_points_however_it_is_typed():
+    for typed in ("1%", "1", 1, 1.0, "1.0"):
+        assert options_from({"data": "d", "max_drop": typed}).max_drop == 1.0
+    assert options_from({"data": "d", "max_drop": 0}).max_drop == 0.0
+    with_training = options_from(
+        {"data": "d", "max_drop": 1, "max_epochs": 0, "distill": True, "lr": 0.1, "flip": True}
+    )
+    assert with_training.max_epochs == 0 and changed(with_training)["max_epochs"] == 0
+    for wrong in ("little", "", "%", None, [1]):
+        with pytest.raises(InvalidOption, match=r"--max-drop.*such as 1 or 1%"):
+            points(wrong)
+    with pytest.raises(InvalidOption, match=r"--max-epochs.*whole number"):
+        options_from({"data": "d", "max_drop": 1, "max_epochs": 1.5})
 
 
 @given(st.floats(0.01, 99.99))

@@ -55,3 +55,19 @@ def test_classes():
 def test_wrong_labels(labels, names, sentence):
     with pytest.raises(DataError, match=sentence):
         dataset(labels=labels, class_names=names)
+
+
+def test_a_part_is_a_dataset_of_its_own():
+    whole = dataset(class_names=("a", "b", "c", "d"))
+    part = whole.part(torch.tensor([2, 0]), ["a note"])
+    assert len(part) == 2 and [label for _, label in part] == [1, 0] and part.labels.tolist() == [1, 0]
+    assert torch.equal(part[0][0], whole[2][0]) and torch.equal(part.batch([1, 0])[0], whole.batch([0, 2])[0])
+    assert part.class_names == whole.class_names and part.notes == ("a note",) and part.in_memory
+    assert dataset().part(torch.tensor([0])).n_classes == 3  # although label 2 is not in it
+    assert not dataset(labels=None).part(torch.tensor([1])).labelled
+
+
+def test_other_labels():
+    other = dataset(labels=None).relabelled(torch.tensor([4, 0, 1]))
+    assert other.labelled and [label for _, label in other] == [4, 0, 1]
+    assert torch.equal(other[1][0], dataset()[1][0])

@@ -15,9 +15,11 @@ from compressor.report.schema import (
     CutCheck,
     FileRow,
     GroupRow,
+    Ladder,
     LatencyRow,
     ParityRow,
     Report,
+    RungRow,
     StageRow,
     WidthRow,
 )
@@ -217,9 +219,45 @@ def slower() -> Report:
     )
 
 
+def ladder() -> Report:
+    """The recovery ladder reached what was asked for."""
+    rungs = (
+        RungRow("cut", "", 61.37, None, 0.01, True),
+        RungRow("bias_absorption", "cut", 60.12, -1.25, 1.2, False),
+        RungRow("bn_reestimate", "cut", 78.92, 17.55, 3.2, False),
+        RungRow("neuron_merging", "cut", None, None, 0.2, False, "No group ends in ReLU."),
+        RungRow("least_squares", "cut", 76.0, -2.92, 9.1, True),
+        RungRow("least_squares + bn_reestimate", "least_squares", 85.5, 6.58, 3.1, True),
+        RungRow("finetune, 1 epoch", "least_squares + bn_reestimate", 91.74, 6.24, 65.0, True),
+    )
+    report = full()
+    accuracy = (report.accuracy[0], *(AccuracyRow(row.name, row.percent or 0.0, 10_000) for row in rungs if row.kept))
+    return replace(report, accuracy=accuracy, ladder=Ladder("accuracy", 92.6, 10_000, 1.0, 10, 0.86, True, rungs))
+
+
+def short() -> Report:
+    """The ladder did not reach it, on images without labels."""
+    report = ladder()
+    assert report.ladder is not None
+    found = replace(
+        report.ladder,
+        measure="agreement",
+        original_percent=100.0,
+        n_images=500,
+        drop_points=8.26,
+        reached=False,
+        largest_budget={"macs": 0.94},
+    )
+    return replace(report, accuracy=(), ladder=found, exit_code=7)
+
+
 def hostile() -> Report:
     """Every text that comes from the user's side tries to be code."""
     report = full()
+    hostile_rungs = (
+        RungRow(HOSTILE, "", 61.0, None, 1.0, True),
+        RungRow(HOSTILE, HOSTILE, None, None, 1.0, False, HOSTILE),
+    )
     return replace(
         report,
         model=HOSTILE,
@@ -229,6 +267,7 @@ def hostile() -> Report:
         inputs={HOSTILE: (1, 3)},
         inputs_from=HOSTILE,
         accuracy=tuple(replace(row, stage=HOSTILE) for row in report.accuracy),
+        ladder=Ladder(HOSTILE, 92.6, 10, 1.0, 1, 5.0, False, hostile_rungs, {HOSTILE: 0.5}),
         stages=(StageRow(HOSTILE, 1.0, {HOSTILE: HOSTILE}),),
         groups=tuple(replace(row, name=HOSTILE, reason=row.reason and HOSTILE) for row in report.groups),
         widths=tuple(replace(row, layer=HOSTILE, kind=HOSTILE) for row in report.widths),
@@ -308,7 +347,16 @@ def bare() -> Report:
     )
 
 
-REPORTS = {"full": full, "data_free": data_free, "slower": slower, "hostile": hostile, "deep": deep, "bare": bare}
+REPORTS = {
+    "full": full,
+    "data_free": data_free,
+    "slower": slower,
+    "ladder": ladder,
+    "short": short,
+    "hostile": hostile,
+    "deep": deep,
+    "bare": bare,
+}
 
 
 @pytest.fixture(scope="session")

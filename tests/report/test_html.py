@@ -152,3 +152,24 @@ def test_the_page_is_the_same_after_a_round_trip_through_json(any_report: Report
 def test_no_torch_is_needed(module: str) -> None:
     code = f"import sys, compressor.report.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_ladder_is_on_the_page(reports: dict[str, Report]) -> None:
+    shown = words(reports["ladder"])
+    for expected in (
+        "Accuracy: 0.86 points lost.",
+        "Asked for: at most 1 point of accuracy lost, measured on 10,000 images (one of them is 0.01 points): "
+        "kept by finetune, 1 epoch.",
+        "after the cut61.37 %−31.23yes",
+        "bias_absorption60.12 %−32.48−1.251.2 sno",
+        "neuron_mergingnot applied: No group ends in ReLU.",
+        "finetune, 1 epoch91.74 %−0.86+6.241 min 05 syes",
+    ):
+        assert expected in shown, shown
+
+
+def test_what_the_ladder_missed_stands_at_the_top(reports: dict[str, Report]) -> None:
+    shown = words(reports["short"])
+    assert shown.index("8.26 points of agreement were lost") < shown.index("Speed, measured")
+    assert "Agreement: 91.74 % the same answer." in shown and "Agreement, measured" in shown
+    assert "Accuracy:" not in shown and "Accuracy, measured" not in shown

@@ -164,3 +164,36 @@ def test_files_against_the_first(reports: dict[str, Report]) -> None:
     assert "small.onnx 1.50x 1.40 - 1.60 faster" in shown
     assert "same.onnx 1.001x 0.990 - 1.010 no significant difference" in shown
     assert shown.count(warning) == 1
+
+
+def test_a_ladder_is_told_rung_by_rung(reports: dict[str, Report]) -> None:
+    shown = words(printed(reports["ladder"]))
+    for expected in (
+        "Recovery ladder (accuracy) rung top-1 points bought time kept",
+        "original 92.60 % after the cut 61.37 % -31.23 yes",
+        "bias_absorption 60.12 % -32.48 -1.25 1.2 s no",
+        "least_squares 76.00 % -16.60 -2.92 9.1 s yes",
+        "least_squares + bn_reestimate 85.50 % -7.10 +6.58 3.1 s yes",
+        "finetune, 1 epoch 91.74 % -0.86 +6.24 1 min 05 s yes",
+        "neuron_merging: not applied. No group ends in ReLU.",
+        "Accuracy (top-1): 0.86 points lost, 92.60 % -> 91.74 % on 10,000 validation images.",
+        "Asked for: at most 1 point of accuracy lost, measured on 10,000 images (one of them is 0.01 points): "
+        "kept by finetune, 1 epoch.",
+    ):
+        assert expected in shown, shown
+    assert "Attention" not in shown
+
+
+def test_agreement_is_never_called_accuracy(reports: dict[str, Report]) -> None:
+    shown = words(printed(reports["short"]))
+    for expected in (
+        "Recovery ladder (agreement)",
+        "Agreement (top-1): 91.74 % the same answer, as the original on 500 images; accuracy is unknown, because they "
+        "have no labels.",
+        "Asked for: at most 1 point of agreement lost, measured on 500 images (one of them is 0.2 points): not kept.",
+        "Attention: 8.26 points of agreement were lost, and --max-drop allows 1; this is the best result that was "
+        "found. By a straight line through what was measured, about 94 % of the MACs would have to remain "
+        "(--macs 94%).",
+    ):
+        assert expected in shown, shown
+    assert shown.lower().replace("accuracy is unknown", "").count("accuracy") == 0

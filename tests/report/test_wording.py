@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from compressor.report import wording
+from compressor.report import ladder_wording, wording
 from compressor.report.schema import AccuracyRow, GroupRow, LatencyRow, Report
 
 
@@ -112,3 +112,30 @@ def test_budgets(reports: dict[str, Report]) -> None:
     assert wording.budget_of(replace(report, budget={"ratio": 0.3})) == "30 % of the channels removed"
     assert wording.budget_of(replace(report, budget={"latency_ms": 5.0})) == "latency_ms 5"
     assert wording.budget_of(replace(report, budget={})) == "none"
+
+
+def test_a_ladder_in_words(reports: dict[str, Report]) -> None:
+    found = reports["ladder"].ladder
+    assert found is not None
+    cut_alone = replace(found, rungs=found.rungs[:1], max_drop_points=0.5)
+    assert ladder_wording.outcome_of(cut_alone) == "kept by the cut alone"
+    assert ladder_wording.asked_of(cut_alone).startswith("at most 0.5 points of accuracy lost")
+    near = replace(found, drop_points=1.0004, reached=False)
+    assert ladder_wording.shortfall_of(near).startswith("1.0004 points of accuracy were lost, and --max-drop allows 1;")
+
+
+@pytest.mark.parametrize(
+    ("budget", "sentence"),
+    [
+        ({"params": 0.75}, "about 75 % of the parameters would have to remain (--params 75%)"),
+        ({"ratio": 0.12}, "about 12 % of the channels could be removed (--ratio 12%)"),
+        ({"macs": 1.0}, "next to nothing could be removed"),
+        ({"ratio": 0.0}, "next to nothing could be removed"),
+        ({}, ""),
+    ],
+)
+def test_estimates(reports: dict[str, Report], budget: dict[str, float], sentence: str) -> None:
+    found = reports["short"].ladder
+    assert found is not None
+    told = ladder_wording.estimate_of(replace(found, largest_budget=budget))
+    assert sentence in told and bool(told) == bool(sentence)

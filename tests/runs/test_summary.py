@@ -11,6 +11,7 @@ from compressor.cli.main import main
 from compressor.core.measurement import Comparison, LatencyStats, MachineFacts, Measurement
 from compressor.core.options import RunOptions, options_from
 from compressor.core.progress import SilentProgress
+from compressor.report.schema import Ladder
 from compressor.runs.coverage import cover
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.record import Record, Source, Timing
@@ -41,7 +42,11 @@ def test_exit_codes(source, tmp_path):
     assert exit_code(made) == 0
     made.verifications = [verification(tmp_path, True, True)]
     assert exit_code(made) == 0
-    made.budget_met = False
+    made.ladder = Ladder("accuracy", 90.0, 100, 1.0, 10, 0.5, True, ())
+    assert exit_code(made) == 0
+    made.ladder = replace(made.ladder, reached=False)
+    assert exit_code(made) == 7
+    made.ladder, made.budget_met = None, False
     assert exit_code(made) == 7
     made.verifications.append(verification(tmp_path, True, False))
     assert exit_code(made) == 6  # a file that disagrees is worse than a budget that is missed
@@ -68,6 +73,7 @@ def test_parity_rows(tmp_path):
             "finetune_epochs": 3,
             "distill": True,
         },
+        {"data": "d", "max_drop": 1.5, "max_epochs": 0, "flip": True},
         {"arch": "f.py:make", "arch_args": ("n=3",), "allow": ("my_pkg.",), "trust": True, "input": ("1x3x8x8",)},
     ],
 )

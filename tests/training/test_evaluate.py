@@ -4,7 +4,7 @@ from torch import nn
 
 from compressor.core.errors import DataError
 from compressor.data.batches import from_batches
-from compressor.training.evaluate import evaluate
+from compressor.training.evaluate import evaluate, predict
 
 
 def test_by_hand():
@@ -31,3 +31,9 @@ def test_bad_input(tiny):
         evaluate(tiny.network(n_classes=2), tiny.dataset())
     with pytest.raises(DataError, match="does not accept images"):
         evaluate(nn.Conv2d(3, 2, 1), tiny.dataset())
+
+
+def test_answers_by_hand():
+    scores = torch.tensor([[1.0, 0, 0], [0, 2, 1], [3, 1, 2], [0, 0, 1]])
+    for batch_size in (1, 3, 100):
+        assert predict(nn.Identity(), from_batches(scores), batch_size=batch_size).tolist() == [0, 1, 0, 2]
