@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,8 +15,6 @@ class Fit:
 
     weight: Tensor  # (groups, d, k)
     intercept: Tensor  # (groups, k); zeros where none was asked for
-    before: float  # sum of squares of what was to be fitted
-    after: float  # sum of squares of what the fit leaves
 
 
 class Sums:
@@ -23,84 +22,109 @@ class Sums:
 
     def __init__(self) -> None:
         self.n_rows = 0
-        self.products: Tensor | None = None
+        self._products: Tensor | None = None  # of (1, x) with (1, x, y)
+        self.squares = 0.0  # of y
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Rows x (n, groups, d) and what they are to give, y (n, groups, k)."""
         both = torch.cat([x.new_ones(*x.shape[:2], 1), x, y], 2).double().transpose(0, 1)  # (groups, n, 1 + d + k)
-        d, k = x.shape[2], y.shape[2]
-        left, right = both[:, :, : 1 + d], both
-        products = left.transpose(1, 2) @ right  # (groups, 1 + d, 1 + d + k)
-        squares = both[:, :, 1 + d :].square().sum((0, 1))  # (k,)
-        if self.products is None:
-            self.products, self.squares, self.d, self.k = products, squares, d, k
-        else:
-            self.products += products
-            self.squares += squares
+        self.d = x.shape[2]
+        products = both[:, :, : 1 + self.d].transpose(1, 2) @ both  # (groups, 1 + d, 1 + d + k)
+        self._products = products if self._products is None else self._products + products
+        self.squares += float(both[:, :, 1 + self.d :].square().sum())
         self.n_rows += len(x)
+
+    @property
+    def products(self) -> Tensor:
+        """Sums over the rows, (groups, 1 + d, 1 + d + k): of 1 and each x, times 1, each x and each y."""
+        if self._products is None:
+            raise RuntimeError("a fit needs at least one row")
+        return self._products
+
+    def __add__(self, other: Sums) -> Sums:
+        """The sums over both."""
+        both = Sums()
+        both.n_rows, both.squares, both.d = self.n_rows + other.n_rows, self.squares + other.squares, self.d
+        both._products = self.products + other.products
+        return both
 
     def covariance(self) -> Tensor:
         """Of what is read: (groups, d, d)."""
-        mean = self._products()[:, 0, 1 : 1 + self.d] / self.n_rows
-        return self._products()[:, 1:, 1 : 1 + self.d] / self.n_rows - mean[:, :, None] * mean[:, None, :]
-
-    def _products(self) -> Tensor:
-        if self.products is None:
-            raise RuntimeError("a fit needs at least one row")
-        return self.products
+        mean = self.products[:, 0, 1 : 1 + self.d] / self.n_rows
+        return self.products[:, 1:, 1 : 1 + self.d] / self.n_rows - mean[:, :, None] * mean[:, None, :]
 
     def fit(self, ridge: float, intercept: bool) -> Fit:
         """Minimises the mean of |y - x W - b|^2 + ridge * (mean variance of x) * |W|^2."""
-        mean = self._products()[:, 0] / self.n_rows  # (groups, 1 + d + k)
-        total = self._products()[:, 1:] / self.n_rows  # (groups, d, 1 + d + k)
-        xx, xy = total[:, :, 1 : 1 + self.d], total[:, :, 1 + self.d :]
-        x_mean, y_mean = mean[:, 1 : 1 + self.d], mean[:, 1 + self.d :]
-        if intercept:
-            xx = xx - x_mean[:, :, None] * x_mean[:, None, :]
-            xy = xy - x_mean[:, :, None] * y_mean[:, None, :]
+        mean = self.products[:, 0, 1:] / self.n_rows * intercept  # (groups, d + k)
+        total = self.products[:, 1:, 1:] / self.n_rows  # (groups, d, d + k)
+        x_mean, y_mean = mean[:, : self.d], mean[:, self.d :]
+        xx = total[:, :, : self.d] - x_mean[:, :, None] * x_mean[:, None, :]
+        xy = total[:, :, self.d :] - x_mean[:, :, None] * y_mean[:, None, :]
         weight = solve(xx, xy, ridge)
-        shift = y_mean - (x_mean[:, None] @ weight)[:, 0] if intercept else torch.zeros_like(y_mean)
-        before = float(self.squares.sum())
-        explained = 2 * (weight * xy).sum() - (weight * (xx @ weight)).sum()
-        constant = y_mean.square().sum() if intercept else 0.0
-        return Fit(weight, shift, before, max(0.0, before - self.n_rows * float(explained + constant)))
+        return Fit(weight, y_mean - (x_mean[:, None] @ weight)[:, 0])
+
+    def error(self, fit: Fit) -> float:
+        """Sum of |y - x W - b|^2 over these rows."""
+        both = torch.cat([fit.intercept[:, None], fit.weight], 1)  # (groups, 1 + d, k)
+        xx, xy = self.products.split([1 + self.d, self.products.shape[2] - 1 - self.d], 2)
+        return max(0.0, self.squares - float((both * (2 * xy - xx @ both)).sum()))
 
 
+@dataclass
 class KeptRows:
     """The rows themselves, for fits with fewer rows than unknowns: n * d numbers, and an n * n system.
 
     The same minimiser as that of `Sums`: (X'X + n l)^-1 X'Y = X' (XX' + n l)^-1 Y.
     """
 
-    def __init__(self) -> None:
-        self.x: list[Tensor] = []
-        self.y: list[Tensor] = []
-        self.n_rows = 0
+    rows: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """As `Sums.add`."""
-        self.x.append(x)
-        self.y.append(y)
-        self.n_rows += len(x)
+        self.rows.append((x, y))
+
+    def __add__(self, other: KeptRows) -> KeptRows:
+        return KeptRows([*self.rows, *other.rows])
+
+    @property
+    def squares(self) -> float:
+        """As `Sums.squares`."""
+        return sum(float(y.double().square().sum()) for _, y in self.rows)
 
     def fit(self, ridge: float, intercept: bool) -> Fit:
         """As `Sums.fit`."""
-        if not self.n_rows:
-            raise RuntimeError("a fit needs at least one row")
-        x, y = (torch.cat(parts).double().transpose(0, 1) for parts in (self.x, self.y))  # (groups, n, d or k)
+        x, y = self._joined()  # (groups, n, d or k)
         x_mean, y_mean = x.mean(1, keepdim=True) * intercept, y.mean(1, keepdim=True) * intercept
-        x, centred = x - x_mean, y - y_mean
+        x, y = x - x_mean, y - y_mean
         level = ridge * x.square().sum((1, 2)) / x.shape[2]  # (groups,): n times the mean variance times the ridge
-        kernel = x @ x.transpose(1, 2) + torch.diag_embed(level[:, None].expand(-1, self.n_rows))
-        weight = x.transpose(1, 2) @ (torch.linalg.pinv(kernel, hermitian=True) @ centred)
-        left = (centred - x @ weight).square().sum()
-        shift = (y_mean - x_mean @ weight)[:, 0]
-        return Fit(weight, shift, float(y.square().sum()), float(left))
+        kernel = x @ x.transpose(1, 2) + torch.diag_embed(level[:, None].expand(-1, x.shape[1]))
+        weight = x.transpose(1, 2) @ (torch.linalg.pinv(kernel, hermitian=True) @ y)
+        return Fit(weight, (y_mean - x_mean @ weight)[:, 0])
+
+    def error(self, fit: Fit) -> float:
+        """As `Sums.error`."""
+        x, y = self._joined()
+        return float((y - x @ fit.weight - fit.intercept[:, None]).square().sum())
+
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        if not self.rows:
+            raise RuntimeError("a fit needs at least one row")
+        x, y = (torch.cat(parts).double().transpose(0, 1) for parts in zip(*self.rows, strict=True))
+        return x, y
 
 
 def collector(n_rows: int, n_unknowns: int) -> Sums | KeptRows:
     """The cheaper of the two for so many rows."""
     return Sums() if n_rows > n_unknowns else KeptRows()
+
+
+def best_ridge(
+    fitted: Sums | KeptRows, held: Sums | KeptRows, ridges: Sequence[float], intercept: bool
+) -> float | None:
+    """The ridge whose fit to the first leaves the least error on the second; None if each is worse than no fit."""
+    errors = {ridge: held.error(fitted.fit(ridge, intercept)) for ridge in ridges}
+    best = min(errors, key=lambda ridge: errors[ridge])
+    return best if errors[best] < held.squares else None
 
 
 def solve(xx: Tensor, xy: Tensor, ridge: float) -> Tensor:
@@ -109,7 +133,7 @@ def solve(xx: Tensor, xy: Tensor, ridge: float) -> Tensor:
     Inputs that are always zero have no say: their weights do not change.
 
     >>> xx, xy = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[4.0], [0.0]]])
-    >>> solve(xx.double(), xy.double(), 0.0).flatten().tolist()
+    >>> [round(float(w), 9) for w in solve(xx.double(), xy.double(), 0.0).flatten()]
     [2.0, 0.0]
     """
     diagonal = xx.diagonal(dim1=1, dim2=2)  # (groups, d)

@@ -14,6 +14,9 @@ from compressor.data.dataset import ImageDataset
 from exporters.signature import ExampleInputs
 
 
+FEWEST_BATCHES = 8  # so that some can be set aside
+
+
 @dataclass(frozen=True)
 class CalibrationImages:
     """Decoded once; each round over them yields the same batches, ready for the model, on its device."""
@@ -32,7 +35,8 @@ class CalibrationImages:
         model = context.model
         if context.train is not None:
             order = torch.randperm(len(context.train), generator=torch.Generator().manual_seed(context.seed))
-            parts = [part.tolist() for part in order[:n_images].split(batch_size)]
+            chosen = order[:n_images]
+            parts = [part.tolist() for part in chosen.split(min(batch_size, max(1, len(chosen) // FEWEST_BATCHES)))]
             batches = [ExampleInputs.of(context.train.batch(part)[0], model) for part in parts]
         else:
             batches = list(_first(context.batches or (), model, n_images))

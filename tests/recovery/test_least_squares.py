@@ -210,6 +210,21 @@ def test_fewer_rows_than_unknowns_are_said():
     torch.testing.assert_close(small(batches[0]), model(batches[0]), rtol=0.05, atol=0.02)  # these rows are met
 
 
+def test_a_layer_that_no_ridge_helps_on_other_images_stays(monkeypatch):
+    model = seeded(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    batches, asked = images(3, 4, 4, n=4), []
+
+    def none_helps(fitted, held, ridges, intercept):
+        asked.append((fitted.n_rows, held.n_rows, intercept))
+
+    monkeypatch.setattr("compressor.recovery.least_squares.best_ridge", none_helps)
+    result = cut(model, batches)
+    before = [p.clone() for p in result.module.parameters()]
+    small, facts = refitted(result, model, batches)
+    assert asked == [(3 * 128, 128, True)] * 2 and facts["error_left_percent"] == 100
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), before, strict=True))
+
+
 def test_portions_change_nothing(monkeypatch):
     model = seeded(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 2))
     batches = images(3, 8, 8)
