@@ -178,22 +178,15 @@ class _Climber:
 
     def _rows(self, path: list[str]) -> tuple[RungRow, ...]:
         rows: list[RungRow] = []
-        best: float | None = None
+        best = -math.inf
         for attempt in self.attempts.values():
             percent = attempt.percent
-            bought = None if percent is None or best is None else percent - best
+            bought = percent - best if percent is not None and rows else None  # the cut, the first, buys nothing
+            kept = attempt.name in path
             rows.append(
-                RungRow(
-                    attempt.name,
-                    attempt.start,
-                    attempt.percent,
-                    bought,
-                    attempt.seconds,
-                    attempt.name in path,
-                    attempt.reason,
-                )
+                RungRow(attempt.name, attempt.start, percent, bought, attempt.seconds, kept, reason=attempt.reason)
             )
-            best = max((p for p in (best, percent) if p is not None), default=None)
+            best = best if percent is None else max(best, percent)
         return tuple(rows)
 
     def _told(self, attempt: Attempt) -> str:
