@@ -16,8 +16,9 @@ from compressor.data.batches import from_batches
 from compressor.runs import ladder as module
 from compressor.runs import rungs
 from compressor.runs.datasets import Datasets
+from compressor.runs.estimate import removed_share
 from compressor.runs.folder import RunFolder
-from compressor.runs.ladder import check_rungs, climb, removed_share
+from compressor.runs.ladder import check_rungs, climb
 from compressor.runs.record import Record, Source
 from compressor.runs.summary import exit_code
 from exporters.signature import ExampleInputs
