@@ -14,14 +14,14 @@ WHOLE = 1e-9
 def largest_budget(record: Record, drop: float) -> dict[str, float]:
     """The largest budget that would probably have kept the drop, in the unit of the run's, in whole percent.
 
-    On the straight line from the original (nothing removed, no drop) to this run (what it removed, its drop). Drops
-    grow faster than in proportion to what is removed, so the line is cautious: a smaller model might have kept it.
+    On the parabola that starts flat at the original (nothing removed, no drop) and goes through this run (what it
+    removed, its drop): a trained model stands at a minimum of its loss, from where the loss grows with the square.
     """
     plan, allowed = record.plan, record.options.max_drop
     if plan is None or allowed is None:
         raise RuntimeError("an estimate needs a plan and a drop")
     unit, _ = record.options.budget
-    may_leave = removed_share(plan, unit) * allowed / drop
+    may_leave = removed_share(plan, unit) * math.sqrt(allowed / drop)
     if unit == "ratio":
         return {unit: math.floor(100 * may_leave + WHOLE) / 100}
     return {unit: math.ceil(100 * (1 - may_leave) - WHOLE) / 100}

@@ -203,23 +203,22 @@ def test_not_reached_the_best_is_kept_and_the_largest_budget_estimated(folder, r
     small, record, _ = climbed(folder, max_epochs=0)
     assert not record.ladder.reached and exit_code(record) == 7 and right(small) == 7
     assert record.ladder.drop_points == 20.0
-    # 40 % of the MACs left and 20 points were lost; 10 points may be: 20 % may leave.
-    assert record.ladder.largest_budget == {"macs": 0.8}
+    # 40 % of the MACs left and 20 points were lost; 10 points may be: 40 % / sqrt(2) = 28.3 % may leave.
+    assert record.ladder.largest_budget == {"macs": 0.72}
 
 
 @pytest.mark.parametrize(
     ("options", "estimate"),
     [
-        # 50 % of the parameters left for 20 points: 25 % for 10.
-        ({"params": 0.5}, {"params": 0.75}),
-        # 50 % * 18 / 20 = 45 % exactly, which floating point must not round to 44 %.
-        ({"params": 0.5, "max_drop": 18.0}, {"params": 0.55}),
-        # Two of ten channels left for 20 points: one for 10, an eighth for 12.5, rounded down to whole percent.
-        ({"ratio": 0.2}, {"ratio": 0.1}),
-        ({"ratio": 0.2, "max_drop": 12.5}, {"ratio": 0.12}),
-        # 40 % * 3 / 20 = 6 % may leave.
-        ({"max_drop": 3.0}, {"macs": 0.94}),
+        # 40 % of the MACs left for 20 points: half of that for a quarter of the points.
+        ({"max_drop": 5.0}, {"macs": 0.8}),
         ({"max_drop": 0.0}, {"macs": 1.0}),
+        ({"params": 0.5, "max_drop": 5.0}, {"params": 0.75}),
+        # 50 % * sqrt(16.2 / 20) = 45 % exactly, which floating point must not round to 44 %.
+        ({"params": 0.5, "max_drop": 16.2}, {"params": 0.55}),
+        # Two of ten channels left for 20 points: one for 5; 20 % / sqrt(2) = 14.1 % for 10.
+        ({"ratio": 0.2, "max_drop": 5.0}, {"ratio": 0.1}),
+        ({"ratio": 0.2}, {"ratio": 0.14}),
     ],
 )
 def test_estimates_by_hand(folder, recoveries, options, estimate):
