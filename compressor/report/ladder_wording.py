@@ -44,9 +44,9 @@ def estimate_of(ladder: Ladder) -> str:
     for unit, share in ladder.largest_budget.items():
         percent = f"{100 * share:.0f}"
         if percent in ("0", "100"):
-            return "By what was measured, next to nothing could be removed at that drop."
+            return "Estimated from this run, next to nothing could be removed at that drop."
         what = UNITS.get(unit, "of the channels could be removed")
-        return f"By a straight line through what was measured, about {percent} % {what} (--{unit} {percent}%)."
+        return f"Estimated from this run, about {percent} % {what} (--{unit} {percent}%)."
     return ""
 
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from compressor.core.errors import DataError, InvalidOption, UnsupportedModel
 from compressor.core.options import MAX_EPOCHS, RunOptions
-from compressor.core.plan import PruningPlan
 from compressor.report.schema import AccuracyRow, Ladder, RungRow, StageRow
 from compressor.runs.datasets import Datasets
+from compressor.runs.estimate import largest_budget
 from compressor.runs.folder import RunFolder
 from compressor.runs.meter import ACCURACY, Meter
 from compressor.runs.processes import is_main_process, same_for_all
@@ -178,22 +178,15 @@ class _Climber:
 
     def _rows(self, path: list[str]) -> tuple[RungRow, ...]:
         rows: list[RungRow] = []
-        best: float | None = None
+        best = -math.inf
         for attempt in self.attempts.values():
             percent = attempt.percent
-            bought = None if percent is None or best is None else percent - best
+            bought = percent - best if percent is not None and rows else None  # the cut, the first, buys nothing
+            kept = attempt.name in path
             rows.append(
-                RungRow(
-                    attempt.name,
-                    attempt.start,
-                    attempt.percent,
-                    bought,
-                    attempt.seconds,
-                    attempt.name in path,
-                    attempt.reason,
-                )
+                RungRow(attempt.name, attempt.start, percent, bought, attempt.seconds, kept, reason=attempt.reason)
             )
-            best = max((p for p in (best, percent) if p is not None), default=None)
+            best = best if percent is None else max(best, percent)
         return tuple(rows)
 
     def _told(self, attempt: Attempt) -> str:
@@ -206,31 +199,6 @@ class _Climber:
             f"{stage}: {attempt.percent:.2f} % {self.meter.measure} on {len(self.meter.images)} images, "
             f"{abs(below):.2f} points {side} the original"
         )
-
-
-def largest_budget(record: Record, drop: float) -> dict[str, float]:
-    """The largest budget that would probably have kept the drop, in the unit of the run's, in whole percent.
-
-    On the straight line from the original (nothing removed, no drop) to this run (what it removed, its drop). Drops
-    grow faster than in proportion to what is removed, so the line is cautious: a smaller model might have kept it.
-    """
-    plan, allowed = record.plan, record.options.max_drop
-    if plan is None or allowed is None:
-        raise RuntimeError("an estimate needs a plan and a drop")
-    unit, _ = record.options.budget
-    may_leave = removed_share(plan, unit) * allowed / drop
-    if unit == "ratio":
-        return {unit: math.floor(100 * may_leave + EQUAL_POINTS) / 100}
-    return {unit: math.ceil(100 * (1 - may_leave) - EQUAL_POINTS) / 100}
-
-
-def removed_share(plan: PruningPlan, unit: str) -> float:
-    """What the cut removed, as a share of the model's MACs, parameters or (of the groups') channels."""
-    if unit == "ratio":
-        kept = sum(len(group.keep) for group in plan.groups.values())
-        return 1 - kept / sum(group.n_channels for group in plan.groups.values())
-    before, after = plan.macs if unit == "macs" else plan.params
-    return 1 - after / before
 
 
 def _note_on_resolution(record: Record, meter: Meter) -> None:

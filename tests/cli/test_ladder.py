@@ -13,11 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import compressor
-from compressor.core.progress import SilentProgress
-from compressor.core.protocols import RecoveryContext
 from compressor.core.serial import load_json
-from compressor.data.opening import open_dataset
-from compressor.recovery.finetune import FineTune
 from compressor.report.schema import Ladder, Report
 from tests.cli.command_line import NO_FILES, CommandLine, Ended
 from tests.runs import digits
@@ -31,14 +27,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """net.pt, images.npz and the same without labels."""
     folder = tmp_path_factory.mktemp("trained")
     digits.write(folder)
-    network = torch.load(folder / "net.pt", weights_only=False)
-    data = open_dataset(folder / "images.npz")
-    tuning = FineTune(epochs=20, batch_size=16, lr=0.1, distill=0.0, crop=False)
-    tuning.apply(RecoveryContext(network, digits.network(), train=data), SilentProgress())
-    torch.save(network, folder / "net.pt")
+    digits.learn(folder)
     images = np.load(folder / "images.npz")["images"]
     np.savez(folder / "unlabelled.npz", images=images)
-    assert right(network, folder) == 90
+    assert right(torch.load(folder / "net.pt", weights_only=False), folder) == 90
     return folder
 
 

@@ -8,6 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from compressor.core.progress import SilentProgress
+from compressor.core.protocols import RecoveryContext
+from compressor.data.opening import open_dataset
+from compressor.recovery.finetune import FineTune
+
 
 def network() -> nn.Sequential:
     """For 1x8x8 images and three classes."""
@@ -34,3 +39,13 @@ def write(folder: Path, n: int = 90) -> None:
         row, column = divmod(int(label), 2)
         image[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 120
     np.savez(folder / "images.npz", images=images, labels=labels)
+
+
+def learn(folder: Path) -> None:
+    """Trains the network in net.pt until it is right about all images."""
+    model = torch.load(folder / "net.pt", weights_only=False)
+    data = open_dataset(folder / "images.npz")
+    tuning = FineTune(epochs=20, batch_size=16, lr=0.1, distill=0.0, crop=False)
+    facts = tuning.apply(RecoveryContext(model, network(), train=data), SilentProgress())
+    assert facts["train_accuracy_percent_epoch_20"] == 100
+    torch.save(model, folder / "net.pt")

@@ -1,13 +1,19 @@
-"""The part of --data that --max-drop measures on."""
+"""The images that --max-drop measures on."""
 
+import numpy as np
 import pytest
 import torch
 
 from compressor.core.errors import DataError
 from compressor.core.options import RunOptions
+from compressor.core.progress import SilentProgress
 from compressor.data.batches import from_batches
 from compressor.runs import datasets
-from compressor.runs.datasets import Datasets, set_aside
+from compressor.runs.datasets import Datasets, open_datasets, set_aside
+from compressor.runs.record import Source
+from exporters.signature import ExampleInputs
+from tests.networks import images, seeded
+from tests.runs import digits
 
 LADDER = RunOptions(data="d", max_drop=1.0)
 
@@ -61,3 +67,15 @@ def test_too_few():
     with pytest.raises(DataError, match=r"--max-drop: needs at least 10 images.*set has 9.*--val"):
         set_aside(Datasets(numbered(9)), LADDER)
     assert len(set_aside(Datasets(numbered(10)), LADDER).val) == 2
+
+
+def test_images_to_measure_on_may_lack_labels_only_where_agreement_will_do(tmp_path):
+    digits.write(tmp_path)
+    np.savez(tmp_path / "unlabelled.npz", images=np.load(tmp_path / "images.npz")["images"])
+    model = seeded(digits.network)
+    source = Source(model, ExampleInputs.of(images(channels=1), model), "net.pt", "")
+    paths = {"data": str(tmp_path / "images.npz"), "val": str(tmp_path / "unlabelled.npz")}
+    data = open_datasets(RunOptions(max_drop=1.0, **paths), source, SilentProgress())
+    assert data.train.labelled and not data.val.labelled
+    with pytest.raises(DataError, match=r"--val: needs labels"):
+        open_datasets(RunOptions(**paths), source, SilentProgress())

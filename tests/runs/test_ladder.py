@@ -16,8 +16,9 @@ from compressor.data.batches import from_batches
 from compressor.runs import ladder as module
 from compressor.runs import rungs
 from compressor.runs.datasets import Datasets
+from compressor.runs.estimate import removed_share
 from compressor.runs.folder import RunFolder
-from compressor.runs.ladder import check_rungs, climb, removed_share
+from compressor.runs.ladder import check_rungs, climb
 from compressor.runs.record import Record, Source
 from compressor.runs.summary import exit_code
 from exporters.signature import ExampleInputs
@@ -102,7 +103,9 @@ def climbed(folder, m=4, labelled=True, original=9, **options):
 
     source = Source(linear, ExampleInputs.of(torch.eye(10), linear), "net.pt", "", "aa")
     record = Record(source, RunOptions(data="d", **{"max_drop": 10.0, **options}), Listener())
-    record.plan = PruningPlan("l1", {}, "local", {}, 1, 0, {"a": GroupPlan(4, (0, 1, 2))}, (), (), (100, 60), (10, 5))
+    record.plan = PruningPlan(
+        "l1", {}, "local", {}, 1, 0, {"a": GroupPlan(10, tuple(range(8)))}, (), (), (100, 60), (10, 5)
+    )
     climb(record, small, Datasets(images(), images(labelled)), folder)
     return small, record, notes
 
@@ -149,6 +152,7 @@ def test_what_makes_things_worse_is_not_kept_and_not_built_upon(folder, recoveri
         ("finetune", 7, 1, 7),
     ]  # fmt: skip
     rows = {row.name: row for row in record.ladder.rungs}
+    assert rows["bn_reestimate"].bought_points == 10.0  # against the cut, the best before it
     assert rows["bias_absorption"].bought_points == -20.0 and rows["neuron_merging"].bought_points == -20.0
     assert [name for name, row in rows.items() if row.kept] == [
         "cut", "least_squares", "least_squares + bn_reestimate", "finetune, 1 epoch",
@@ -199,22 +203,22 @@ def test_not_reached_the_best_is_kept_and_the_largest_budget_estimated(folder, r
     small, record, _ = climbed(folder, max_epochs=0)
     assert not record.ladder.reached and exit_code(record) == 7 and right(small) == 7
     assert record.ladder.drop_points == 20.0
-    # 40 % of the MACs left and 20 points were lost; 10 points may be: 20 % may leave.
-    assert record.ladder.largest_budget == {"macs": 0.8}
+    # 40 % of the MACs left and 20 points were lost; 10 points may be: 40 % / sqrt(2) = 28.3 % may leave.
+    assert record.ladder.largest_budget == {"macs": 0.72}
 
 
 @pytest.mark.parametrize(
     ("options", "estimate"),
     [
-        # 50 % of the parameters left for 20 points: 25 % for 10.
-        ({"params": 0.5}, {"params": 0.75}),
-        # One of four channels left for 20 points: an eighth for 10, rounded down to whole percent.
-        ({"ratio": 0.25}, {"ratio": 0.12}),
-        # 40 % * 3 / 20 = 6 % may leave.
-        ({"max_drop": 3.0}, {"macs": 0.94}),
+        # 40 % of the MACs left for 20 points: half of that for a quarter of the points.
+        ({"max_drop": 5.0}, {"macs": 0.8}),
         ({"max_drop": 0.0}, {"macs": 1.0}),
-        # 40 % * 7 / 20 = 14 % exactly, which floating point must not round to 87 %.
-        ({"max_drop": 7.0}, {"macs": 0.86}),
+        ({"params": 0.5, "max_drop": 5.0}, {"params": 0.75}),
+        # 50 % * sqrt(16.2 / 20) = 45 % exactly, which floating point must not round to 44 %.
+        ({"params": 0.5, "max_drop": 16.2}, {"params": 0.55}),
+        # Two of ten channels left for 20 points: one for 5; 20 % / sqrt(2) = 14.1 % for 10.
+        ({"ratio": 0.2, "max_drop": 5.0}, {"ratio": 0.1}),
+        ({"ratio": 0.2}, {"ratio": 0.14}),
     ],
 )
 def test_estimates_by_hand(folder, recoveries, options, estimate):

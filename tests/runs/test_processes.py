@@ -34,16 +34,18 @@ def launched(tmp_path_factory, finished):
     digits.write(folder)
     shutil.copytree(finished, folder / "run")
     (folder / "run" / "notes.txt").write_text("mine")
+    done = launch(folder, "--val", "images.npz", "--finetune-epochs", "1", "--distill", "--force")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder, done
+
+
+def launch(folder, *options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "compressor"]
     files = ["net.pt", "--input", "1x1x8x8", "--export", "none", "--on", "none", "-o", "run", "--device", "cpu"]
-    data = ["--data", "images.npz", "--val", "images.npz", "--finetune-epochs", "1", "--distill", "--force", "--json"]
-    command = [sys.executable, *launcher, *files, *data]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, done
+    command = [sys.executable, *launcher, *files, "--data", "images.npz", "--json", *options]
+    told = {"capture_output": True, "text": True, "timeout": 300, "check": False}
+    return subprocess.run(command, cwd=folder, env=environment, **told)
 
 
 def test_one_run_folder_and_one_report(launched):
@@ -71,3 +73,16 @@ def test_the_weights_are_those_of_the_training(launched):
     program = compressor.load(folder / "run")
     with torch.no_grad():
         assert torch.allclose(replayed(images), program(images), atol=1e-6)
+
+
+def test_a_ladder_climbed_together(tmp_path):
+    """All processes decide alike, although the main one alone remembers and talks."""
+    digits.write(tmp_path)
+    digits.learn(tmp_path)
+    idle = ["--ratio", "80%", "--round-to", "1", "--max-drop", "0", "--max-epochs", "3", "--lr", "1e-9"]
+    done = launch(tmp_path, *idle, "--train-batch-size", "8")
+    assert "--max-drop allows 0" in done.stderr, done.stderr[-4000:]
+    assert done.stderr.count("after the cut:") == 1 and "Traceback" not in done.stderr.partition("error:")[0]
+    ladder = json.loads(done.stdout)["ladder"]
+    assert [row["name"] for row in ladder["rungs"]][-2:] == ["finetune, 1 epoch", "finetune, 2 epochs"]
+    assert ladder["n_images"] == 18 and ladder["drop_points"] > 0
