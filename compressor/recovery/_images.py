@@ -13,7 +13,6 @@ from compressor.core.protocols import RecoveryContext
 from compressor.data.dataset import ImageDataset
 from exporters.signature import ExampleInputs
 
-
 FEWEST_BATCHES = 8  # so that some can be set aside
 
 
