@@ -126,7 +126,8 @@ class BiasAbsorption:
         if no_place:
             facts["no_place"] = ", ".join(no_place)
             progress.note(
-                f"{OWNER}: {', '.join(no_place)}: nothing is added: there is neither a bias nor a batch norm behind."
+                f"{OWNER}: {', '.join(no_place)}: nothing is added, for lack of a bias and of a batch norm behind, or "
+                "because the layer's weight is used without calling it. With images, use bn_reestimate instead."
             )
         if n_unknown:
             facts["channels_unknown"] = n_unknown
