@@ -130,10 +130,10 @@ class BiasAbsorption:
                 "because the layer's weight is used without calling it. With images, use bn_reestimate instead."
             )
         if n_unknown:
-            facts["channels_unknown"] = n_unknown
+            facts["inputs_unknown"] = n_unknown
             progress.note(
-                f"{OWNER}: {n_unknown} removed channels are left out: their mean is not known without images, as no "
-                "batch norm stands behind them. Give images with --data."
+                f"{OWNER}: {n_unknown} inputs of layers from removed channels are left out: without images their mean is not "
+                "known, as no batch norm stands behind them. Give images with --data."
             )
         return facts
 

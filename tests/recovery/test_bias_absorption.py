@@ -276,11 +276,11 @@ def test_without_images_a_channel_without_a_norm_is_known_if_its_weights_are_zer
     model[0].weight.data[[1, 4]] = 0
     model[0].bias.data[[1, 4]] = 2
     context = cutting(model, IMAGES[:1], {"0": [0, 2, 3, 5]})
-    assert "channels_unknown" not in apply(context)
+    assert "inputs_unknown" not in apply(context)
     assert difference(context).max() < 1e-9
     context = cutting(model, IMAGES[:1], {"0": [0, 2, 3]})
     before = copy.deepcopy(context.model)
-    assert apply(context, listener)["channels_unknown"] == 1
+    assert apply(context, listener)["inputs_unknown"] == 1
     assert "Give images" in listener.notes[0]
     zeros = cutting(model, IMAGES[:1], {"0": [0, 2, 3, 5]})
     apply(zeros)

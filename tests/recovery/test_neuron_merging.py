@@ -388,19 +388,20 @@ def test_outputs_that_hardly_show_it_do_not_help(cutting):
 
 
 class Shared(nn.Module):
-    """One reader under two names, which reads two tensors."""
+    """Two readers of one weight."""
 
     def __init__(self):
         super().__init__()
         self.conv, self.reader = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
-        self.other = self.reader
+        self.other = nn.Conv2d(6, 2, 1)
+        self.other.weight = self.reader.weight
 
     def forward(self, x):
         x = functional.relu(self.conv(x))
         return self.reader(x).mean((2, 3)) + self.other(functional.max_pool2d(x, 2)).mean((2, 3))
 
 
-def test_a_shared_reader_is_merged_once(cutting):
+def test_a_shared_weight_is_merged_once(cutting):
     model = Shared().double()
     model.conv.weight.data[5], model.conv.bias.data[5] = 2 * model.conv.weight.data[0], 2 * model.conv.bias.data[0]
     context = cutting(model, IMAGES[:1], {"conv": [0, 1, 2, 3, 4]})
