@@ -147,7 +147,7 @@ def with_copies(scales: Tensor, rows: Tensor, cut: CutGroup, threshold: float) -
     """The same Z, but a removed channel that is a positive multiple of a kept one is read as just that."""
     best = folded_rule(rows, cut, threshold)  # (n_gone, n_kept)
     missed = (rows[cut.gone] - best @ rows[cut.kept]).norm(dim=1)
-    copies = (best > 0).any(1) & (missed <= COPY * rows[cut.gone].norm(dim=1))
+    copies = missed <= COPY * rows[cut.gone].norm(dim=1)
     return torch.where(copies[:, None], best, scales)
 
 

@@ -126,13 +126,14 @@ class BiasAbsorption:
         if no_place:
             facts["no_place"] = ", ".join(no_place)
             progress.note(
-                f"{OWNER}: {', '.join(no_place)}: nothing is added: there is neither a bias nor a batch norm behind."
+                f"{OWNER}: {', '.join(no_place)}: nothing is added, for lack of a bias and of a batch norm behind, or "
+                "because the layer's weight is used without calling it. With images, use bn_reestimate instead."
             )
         if n_unknown:
-            facts["channels_unknown"] = n_unknown
+            facts["inputs_unknown"] = n_unknown
             progress.note(
-                f"{OWNER}: {n_unknown} removed channels are left out: their mean is not known without images, as no "
-                "batch norm stands behind them. Give images with --data."
+                f"{OWNER}: {n_unknown} inputs of layers from removed channels are left out: without images their mean is not "
+                "known, as no batch norm stands behind them. Give images with --data."
             )
         return facts
 

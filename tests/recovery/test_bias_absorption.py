@@ -138,6 +138,56 @@ def test_a_grouped_reader_and_a_reader_that_loses_outputs(cutting, batches):
     assert difference(context).max() < 1e-9
 
 
+@with_and_without_images
+def test_a_grouped_transposed_reader_that_loses_outputs(cutting, batches):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 6, 1, groups=2), nn.ReLU(),
+        nn.Conv2d(6, 2, 1),
+    ).double()  # fmt: skip
+    unlike(model[1])
+    make_constant(model[1], 1, 5)
+    model[5].weight.data[:, [0, 3]] = 0
+    context = cutting(model, IMAGES[:1], {"0": [0, 2, 3], "3": [1, 2]}, batches=batches)
+    apply(context)
+    assert context.model[3].weight.shape[:2] == (6, 2)
+    assert difference(context).max() < 1e-9
+
+
+def test_a_linear_layer_reads_the_last_axis(cutting):
+    tokens = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1)).double()
+    model = nn.Sequential(nn.Linear(3, 6), nn.GELU(), nn.Linear(6, 2)).double()
+    model[0].weight.data[[1, 4]] = 0
+    context = cutting(model, tokens[:1], {"0": [0, 2, 3, 5]})
+    apply(context)
+    assert difference(context, tokens).max() < 1e-9
+
+
+class Functional(nn.Module):
+    """A layer whose weight is used without calling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.reader = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        return functional.conv2d(functional.relu(self.conv(x)), self.reader.weight)
+
+
+def test_a_layer_that_is_not_called_is_left_out(cutting, listener):
+    context = cutting(Functional().double(), IMAGES[:1], {"conv": [0, 1]}, batches=[IMAGES])
+    assert apply(context, listener)["no_place"] == "reader"
+
+
+def test_norms_without_scale_and_shift_are_standard_gaussians(cutting):
+    model = network(nn.ReLU())
+    model[1] = nn.BatchNorm2d(6, affine=False).double()
+    context = cutting(model, IMAGES[:1], {"0": [0]})
+    mean, known = gaussian_means(model, context.groups, ["3"], context.inputs, 0)["3"]
+    torch.testing.assert_close(mean, torch.full_like(mean, 1 / math.sqrt(2 * math.pi)), rtol=0, atol=1e-3)
+    assert known.all()
+
+
 class Stream(nn.Module):
     """Two normed producers of one stream; a convolution with a norm and one with a bias read it."""
 
@@ -226,11 +276,11 @@ def test_without_images_a_channel_without_a_norm_is_known_if_its_weights_are_zer
     model[0].weight.data[[1, 4]] = 0
     model[0].bias.data[[1, 4]] = 2
     context = cutting(model, IMAGES[:1], {"0": [0, 2, 3, 5]})
-    assert "channels_unknown" not in apply(context)
+    assert "inputs_unknown" not in apply(context)
     assert difference(context).max() < 1e-9
     context = cutting(model, IMAGES[:1], {"0": [0, 2, 3]})
     before = copy.deepcopy(context.model)
-    assert apply(context, listener)["channels_unknown"] == 1
+    assert apply(context, listener)["inputs_unknown"] == 1
     assert "Give images" in listener.notes[0]
     zeros = cutting(model, IMAGES[:1], {"0": [0, 2, 3, 5]})
     apply(zeros)

@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from compressor.core.progress import SilentProgress
 from compressor.core.protocols import RecoveryContext
 from compressor.recovery._channels import CutGroup
 from compressor.recovery._moments import rectified_moments
-from compressor.recovery._scales import Filters, Norm, batch_norm_rule, folded_rule, many_rule
+from compressor.recovery._scales import Filters, Norm, batch_norm_rule, folded_rule, many_rule, moments_rule
 from compressor.recovery.neuron_merging import FORMS, NeuronMerging
 
 CORRECT = [form for form in FORMS if form != "released"]
@@ -48,7 +49,8 @@ def make_multiple(model, channel, of, factor, scale=None):
     conv.bias[channel] = factor * conv.bias[of]
     if isinstance(norm, nn.BatchNorm2d):
         sigma = (norm.running_var + norm.eps).sqrt()
-        norm.running_mean[channel] = factor * norm.running_mean[of]
+        conv.bias[channel] += 0.7  # the running mean takes that away again
+        norm.running_mean[channel] = factor * norm.running_mean[of] + 0.7
         norm.weight[channel] = scale * norm.weight[of] * sigma[channel] / sigma[of] / factor
         norm.bias[channel] = scale * norm.bias[of]
 
@@ -91,6 +93,8 @@ def test_batch_norm_rule_worked_by_hand():
     assert batch_norm_rule(filters, cut, 0.1, 0.85, released=False).tolist() == [[3, 0]]
     assert batch_norm_rule(filters, cut, 0.1, 0.1, released=False).tolist() == [[0, 0]]
     assert batch_norm_rule(filters, cut, 0.0, 0.1, released=False).tolist() == [[0, 6]]
+    # lam 0.3: 0.7 against 0.3; not stretched it would be 0.7 * 2/3 against 0.3 + 0.7/3, the first.
+    assert batch_norm_rule(filters, cut, 0.0, 0.3, released=False).tolist() == [[0, 6]]
     # Released: S = 2 * 1/3 * 4/1 = 8/3 with variances.
     assert batch_norm_rule(filters, cut, 0.1, 0.85, released=True)[0, 0] == pytest.approx(8 / 3)
 
@@ -99,6 +103,17 @@ def test_left_over_constants_decide_between_equal_angles():
     # Both kept filters are the removed one; the second has its shift too (B = 0), the first has not (B = 1).
     filters = normed([[1.0, 0.0]] * 3, [1.0] * 3, [0.0, 1.0, 1.0], [0.0] * 3, [1.0] * 3)
     assert batch_norm_rule(filters, cut_of(3, [0, 1]), 0.1, 0.85, released=False).tolist() == [[0, 1]]
+
+
+def test_equal_constants_leave_the_choice_to_the_angle():
+    filters = normed([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], [1.0] * 3, [0.0] * 3, [0.0] * 3, [1.0] * 3)
+    assert batch_norm_rule(filters, cut_of(3, [0, 1]), 0.1, 0.5, released=False).tolist() == [[0, 1]]
+
+
+def test_a_channel_without_variance_is_its_shift():
+    # Whatever gamma, the channels are the constants 1 and 3, so 3 times the first is the second.
+    filters = normed([[1.0, 1.0], [1.0, 0.0]], [5.0, 7.0], [1.0, 3.0], [0.0] * 2, [0.0] * 2, eps=1e-5)
+    assert moments_rule(filters, cut_of(2, [0]), 0.1, 1e-12).item() == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +223,10 @@ def test_one_channel_stays_and_weights_of_zero(cutting, form):
     model = network(nn.ReLU())
     model[0].weight.data[:3] = 0
     model[0].bias.data[:3] = 0
-    for keep in ([0], [5], [0, 5]):
-        context = cutting(model, IMAGES[:1], {"0": keep})
+    dead = copy.deepcopy(model)
+    dead[1].weight.data[:], dead[1].bias.data[:] = 0, -1  # nothing passes the ReLU
+    for network_, keep in itertools.product((model, dead), ([0], [5], [0, 5])):
+        context = cutting(network_, IMAGES[:1], {"0": keep})
         apply(context, form=form)
         assert all(tensor.isfinite().all() for tensor in context.model.state_dict().values())
 
@@ -357,6 +374,39 @@ def test_where_merging_cannot_be_exact_it_is_only_cut(cutting, listener, between
     assert facts["groups"] == 0 and facts["groups_only_cut"] == 1 and facts["channels_merged"] == 0
     assert facts["only_cut_1"].startswith("0: even a copy")
     assert same_weights(context.model, before) and any("least_squares" in note for note in listener.notes)
+
+
+def test_example_inputs_that_hide_it_do_not_help(cutting):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.SiLU(), nn.Conv2d(6, 2, 3)).double()
+    assert apply(cutting(model, torch.zeros_like(IMAGES[:1]), {"0": [0, 1]}))["groups"] == 0
+
+
+def test_outputs_that_hardly_show_it_do_not_help(cutting):
+    context = cutting(network(nn.SiLU()), IMAGES[:1], {"0": [0, 1]})
+    context.original[3].weight.data *= 1e-11
+    assert apply(context)["groups"] == 0
+
+
+class Shared(nn.Module):
+    """Two readers of one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.reader = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
+        self.other = nn.Conv2d(6, 2, 1)
+        self.other.weight = self.reader.weight
+
+    def forward(self, x):
+        x = functional.relu(self.conv(x))
+        return self.reader(x).mean((2, 3)) + self.other(functional.max_pool2d(x, 2)).mean((2, 3))
+
+
+def test_a_shared_weight_is_merged_once(cutting):
+    model = Shared().double()
+    model.conv.weight.data[5], model.conv.bias.data[5] = 2 * model.conv.weight.data[0], 2 * model.conv.bias.data[0]
+    context = cutting(model, IMAGES[:1], {"conv": [0, 1, 2, 3, 4]})
+    assert apply(context)["groups"] == 1
+    assert as_before(context) < 1e-9
 
 
 def test_one_group_that_cannot_does_not_hinder_the_other(cutting):
