@@ -106,7 +106,8 @@ Size = Annotated[
 Recover = Annotated[
     str | None,
     _option(
-        "Recoveries in order; `compress methods` lists them; none. (default: bn_reestimate where there is --data)",
+        "Recoveries in order; `compress methods` lists them; none. (default with --data: least_squares, or "
+        "bn_reestimate before --finetune-epochs; without: none)",
         RECOVERY,
         metavar="NAME,...",
     ),

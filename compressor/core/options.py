@@ -54,7 +54,7 @@ class RunOptions:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     size: int = 0  # pixels; 0: the model's input
-    recover: tuple[str, ...] = ()  # plug-ins in order; empty: by what data there is
+    recover: tuple[str, ...] = ()  # plug-ins in order; empty: by what data there is, and whether there is training
     finetune_epochs: int = 0
     max_drop: float | None = None  # points of accuracy that may be lost; None: no recovery ladder
     max_epochs: int | None = None  # of training on the ladder, in all; None: 10

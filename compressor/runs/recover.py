@@ -46,7 +46,9 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
 
 
 def recoveries_of(options: RunOptions) -> tuple[str, ...]:
-    """Names in order: as typed, else batch-norm re-estimation where there are images; then fine-tuning.
+    """Names in order: as typed, else what docs/methods.md found best; then fine-tuning.
+
+    Where there are images, that is least squares; before training, which mends the rest, the statistics of the norms.
 
     Raises:
         UnknownPlugin: no recovery has that name.
@@ -54,7 +56,8 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     """
     if "none" in options.recover:
         return ()
-    chosen = options.recover or (("bn_reestimate",) if options.data else ())
+    by_default = ("bn_reestimate",) if options.finetune_epochs else ("least_squares",)
+    chosen = options.recover or (by_default if options.data else ())
     if options.finetune_epochs and "finetune" not in chosen:
         chosen = (*chosen, "finetune")
     if "finetune" in chosen and not options.finetune_epochs:

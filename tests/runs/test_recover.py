@@ -20,7 +20,7 @@ from tests.runs import digits
     ("options", "names"),
     [
         ({}, ()),
-        ({"data": "d"}, ("bn_reestimate",)),
+        ({"data": "d"}, ("least_squares",)),
         ({"data": "d", "finetune_epochs": 2}, ("bn_reestimate", "finetune")),
         ({"data": "d", "finetune_epochs": 2, "recover": ("finetune", "bn_reestimate")}, ("finetune", "bn_reestimate")),
         ({"data": "d", "finetune_epochs": 2, "recover": ("bn_reestimate",)}, ("bn_reestimate", "finetune")),
