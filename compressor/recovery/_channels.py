@@ -66,15 +66,10 @@ def positions(axis: TensorAxis, n_channels: int) -> Tensor | None:
 
 
 def weight_axes(model: nn.Module, group: ChannelGroup, role: Role) -> Iterator[TensorAxis]:
-    """Where the group lies on the weights (not the biases) of its members in this role; a shared weight comes once."""
-    seen = set()
-    for member in group.having(role):
-        for axis in member.axes:
-            tensor = tensor_named(model, axis.tensor)
-            key = tensor.data_ptr(), axis.axis, axis.position
-            if axis.channel and tensor.dim() > 1 and key not in seen:
-                seen.add(key)
-                yield axis
+    """Where the group lies on the weights (not the biases) of its members in this role, each place once."""
+    for axis in dict.fromkeys(axis for member in group.having(role) for axis in member.axes):
+        if axis.channel and tensor_named(model, axis.tensor).dim() > 1:
+            yield axis
 
 
 def shrunk(tensor: Tensor, name: str, plan: PruningPlan) -> Tensor:

@@ -8,7 +8,8 @@ tried out: removed channels are made such multiples of kept ones, and merging th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -111,24 +112,31 @@ class CopyTest:
         return cuts if not cuts or self._exact(cuts) else [cut for cut in cuts if self._exact([cut])]
 
     def _exact(self, cuts: Sequence[CutGroup]) -> bool:
-        model, tolerance = self._reference.model, TOLERANCE[self._reference.dtype]
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        try:
+        tolerance = TOLERANCE[self._reference.dtype]
+        with self._put_back():
             for cut in cuts:
                 self._make_copies(cut)
             copies = self._outputs()
+            with self._put_back():
+                self._read_anew(cuts, merge=False)
+                only_cut = self._outputs()
             self._read_anew(cuts, merge=True)
             merging = self._outputs()
-            # A network that hardly looks at these channels would hide a difference: it is compared with their effect.
-            self._read_anew(cuts, merge=False)
-            nothing = self._outputs()
-        finally:
-            with torch.no_grad():
-                for name, tensor in model.state_dict().items():
-                    tensor.copy_(before[name])
         scale = max((float(output.abs().max()) for output in copies if output.numel()), default=0.0) or 1.0
-        moved, effect = _distance(copies, merging) / scale, _distance(merging, nothing) / scale
+        # A network that hardly looks at these channels would hide a difference: it is compared with what cutting does.
+        moved, effect = _distance(copies, merging) / scale, _distance(copies, only_cut) / scale
         return moved <= tolerance and moved <= max(1e-6 * effect, 1e-13)
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        """The model's tensors are afterwards as they were before."""
+        tensors = self._reference.model.state_dict()
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
+        try:
+            yield
+        finally:
+            for name, tensor in tensors.items():
+                tensor.copy_(before[name])
 
     def _make_copies(self, cut: CutGroup) -> None:
         """Every removed channel becomes `_factor` times a kept one."""
@@ -152,7 +160,7 @@ class CopyTest:
             scales[rows, rows % len(cut.kept)] = _factors(cut)
             for axis in weight_axes(model, cut.group, Role.CONSUMER):
                 weight = tensor_named(model, axis.tensor)
-                weight.copy_(merged(weight, axis, cut, scales if merge else -scales))
+                weight.copy_(merged(weight, axis, cut, scales if merge else 0 * scales))
 
     def _outputs(self) -> list[Tensor]:
         model = self._reference.model

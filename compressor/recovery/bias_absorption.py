@@ -132,8 +132,8 @@ class BiasAbsorption:
         if n_unknown:
             facts["inputs_unknown"] = n_unknown
             progress.note(
-                f"{OWNER}: {n_unknown} inputs of layers from removed channels are left out: without images their mean is not "
-                "known, as no batch norm stands behind them. Give images with --data."
+                f"{OWNER}: {n_unknown} inputs of layers from removed channels are left out: without images their mean "
+                "is not known, as no batch norm stands behind them. Give images with --data."
             )
         return facts
 

@@ -387,6 +387,21 @@ def test_outputs_that_hardly_show_it_do_not_help(cutting):
     assert apply(context)["groups"] == 0
 
 
+class Sensitive(nn.Module):
+    """Shows what was rounded at the sixteenth digit in the eleventh."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.reader = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 3)
+
+    def forward(self, x):
+        return torch.sin(1e5 * self.reader(functional.relu(self.conv(x))))
+
+
+def test_rounding_does_not_hinder(cutting):
+    assert apply(cutting(Sensitive().double(), IMAGES[:1], {"conv": [0, 1]}))["groups"] == 1
+
+
 class Shared(nn.Module):
     """Two readers of one weight."""
 
