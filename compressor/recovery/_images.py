@@ -11,6 +11,7 @@ from torch import nn
 from compressor.core.errors import DataError
 from compressor.core.protocols import RecoveryContext
 from compressor.data.dataset import ImageDataset
+from compressor.training.forward import borrowed
 from exporters.signature import ExampleInputs
 
 FEWEST_BATCHES = 8  # so that some can be set aside
@@ -42,7 +43,8 @@ class CalibrationImages:
         if not batches:
             raise DataError(f"{owner}: at least one image is needed, but there is none. Give images with --data.")
         images = cls(batches, context.train, context.device)
-        _try(owner, context.original, next(iter(images)))
+        with borrowed(context.original, context.device), torch.no_grad():
+            forward(owner, context.original, next(iter(images)))
         return images
 
     def __len__(self) -> int:
@@ -68,14 +70,18 @@ def _first(batches: object, model: nn.Module, n_images: int) -> Iterator[Example
             return
 
 
-def _try(owner: str, model: nn.Module, inputs: ExampleInputs) -> None:
+def forward(owner: str, model: nn.Module, inputs: ExampleInputs) -> None:
+    """One pass without a result.
+
+    Raises:
+        DataError: the model does not accept the inputs.
+    """
     try:
-        with torch.no_grad():
-            inputs.call(model)
+        inputs.call(model)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs.tensors)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{owner}: the model does not accept inputs of shape {shapes} ({reason}). "
-            "Give inputs of the size and channels that it was trained with."
+            f"{owner}: the model does not accept a batch of shape {shapes} ({reason}). "
+            "Give at least two inputs a batch, of the size and channels that it was trained with."
         ) from error

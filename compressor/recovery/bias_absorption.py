@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from compressor.core.errors import DataError, InvalidOption
+from compressor.core.errors import InvalidOption
 from compressor.core.groups import Role
 from compressor.core.plan import PruningPlan
 from compressor.core.protocols import RecoveryContext
-from compressor.data.batches import CalibrationBatches
 from compressor.graph.cost import evaluating
 from compressor.recovery._bias import LAYERS, add_to_outputs, norms_behind
 from compressor.recovery._channels import CutGroup, cut_groups, exact, spread
 from compressor.recovery._gaussian import gaussian_means
+from compressor.recovery._images import CalibrationImages
 from compressor.recovery._reading import reading
 from compressor.training.forward import borrowed
-from exporters.signature import ExampleInputs
 
 OWNER = "bias_absorption"
 TRANSPOSED = nn.modules.conv._ConvTransposeNd
@@ -141,30 +140,19 @@ class BiasAbsorption:
         self, context: RecoveryContext, layers: Sequence[str], progress: Any
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], int]:
         """{layer: (mean (C_in,), all known)} over at most `n_images` images, and how many there were."""
-        original, n_images = context.original, 0
+        original, images = context.original, CalibrationImages.of(OWNER, context, self.n_images, self.batch_size)
         with (
             borrowed(original, context.device),
-            progress.step("reading what channels bring in", self.n_images) as step,
+            progress.step("reading what channels bring in", len(images)) as step,
             torch.no_grad(),
             reading(original, layers) as found,
         ):
-            for batch in self._batches(context):
-                inputs = ExampleInputs.of(batch, original).to(context.device)
-                _forward(original, inputs)
-                n_images += inputs.batch_size
+            for inputs in images:
+                inputs.call(original)
                 step.advance(inputs.batch_size)
-                if n_images >= self.n_images:
-                    break
-        if not n_images:
-            raise DataError(f"{OWNER}: needs at least one batch, but got none. Give images with --data.")
         means = {layer: each.mean for layer, each in found.items()}
-        return {layer: (mean, torch.ones_like(mean, dtype=torch.bool)) for layer, mean in means.items()}, n_images
-
-    def _batches(self, context: RecoveryContext) -> Iterable[Any]:
-        if context.train is not None:
-            chosen = CalibrationBatches(context.train, self.n_images, self.batch_size, context.seed, context.device)
-            return (inputs for inputs, _ in chosen)
-        return context.batches if context.batches is not None else ()
+        known = {layer: (mean, torch.ones_like(mean, dtype=torch.bool)) for layer, mean in means.items()}
+        return known, len(images)
 
 
 def constant_left_behind(layer: nn.Module, missing: Tensor, mean: Tensor) -> Tensor:
@@ -205,18 +193,6 @@ def _kept_outputs(layer: nn.Module, weight: str, plan: PruningPlan) -> Tensor | 
             starts = torch.arange(n_blocks)[:, None] * cut.size
             return (starts + torch.tensor(cut.keep)).flatten()
     return slice(None)
-
-
-def _forward(model: nn.Module, inputs: ExampleInputs) -> None:
-    try:
-        inputs.call(model)
-    except (RuntimeError, ValueError, TypeError) as error:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs.tensors)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{OWNER}: the model does not accept a batch of shape {shapes} ({reason}). "
-            "Give inputs of the size and channels that it was trained with."
-        ) from error
 
 
 PLUGIN = BiasAbsorption

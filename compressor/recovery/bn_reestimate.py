@@ -22,6 +22,7 @@ from torch import nn
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.protocols import RecoveryContext
 from compressor.data.batches import CalibrationBatches
+from compressor.recovery._images import forward
 from compressor.training.forward import borrowed
 from exporters.signature import ExampleInputs
 
@@ -108,7 +109,7 @@ class BatchNormReestimate:
         ):
             for batch in batches:
                 inputs = ExampleInputs.of(batch, context.model).to(context.device)
-                _forward(context.model, inputs)
+                forward("bn_reestimate", context.model, inputs)
                 n_batches += 1
                 n_images += inputs.batch_size
                 step.advance()
@@ -143,18 +144,6 @@ def _collecting(norms: list[BatchNorm]) -> Iterator[None]:
     finally:
         for norm, (momentum, _) in zip(norms, former, strict=True):
             norm.momentum = momentum
-
-
-def _forward(model: nn.Module, inputs: ExampleInputs) -> None:
-    try:
-        inputs.call(model)
-    except (RuntimeError, ValueError, TypeError) as error:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs.tensors)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"bn_reestimate: the model does not accept a batch of shape {shapes} ({reason}). "
-            "Give at least two inputs a batch, of the size and channels that it was trained with."
-        ) from error
 
 
 PLUGIN = BatchNormReestimate

@@ -248,7 +248,7 @@ def test_bad_data():
     result = cut(model, images(3, 4, 4))
     for batches, sentence in (
         ([], "at least one image is needed"),
-        (images(2, 4, 4), "the model does not accept inputs of shape \\(8, 2, 4, 4\\)"),
+        (images(2, 4, 4), "the model does not accept a batch of shape \\(8, 2, 4, 4\\)"),
         ([batch * float("nan") for batch in images(3, 4, 4)], "what 0 returns must be finite numbers"),
     ):
         with pytest.raises(DataError, match=f"least_squares: {sentence}"):
