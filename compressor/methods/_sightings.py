@@ -93,7 +93,7 @@ def look(method: str, model: nn.Module, group: ChannelGroup, sightings: Sighting
     sightings.layers.clear()
     output = None
     with suppress(_AllSeen):
-        output = model(inputs)
+        output = model(inputs * 1)  # a model may write to its input, which is not allowed where slopes begin
     if not sightings.found:
         raise UnsupportedModel(
             f"{method}: a convolution or linear layer must be called to show the channels of {group.name}, "

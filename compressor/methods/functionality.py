@@ -23,7 +23,6 @@ from exporters.signature import flatten_outputs
 
 AT_ONCE = 32  # patterns that are sought in one pass
 RANGE = 3.0  # standard deviations of the images from their mean, which patterns do not leave
-DIGITS = 6  # of the features: the same pattern is found again to within rounding
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _contributions(context: MethodContext, group: ChannelGroup, images: Sequence
     total = torch.zeros(group.n_channels, dtype=torch.float64)
     with watching("functionality", context.model, group, to_the_end=True) as sightings:
         for batch in images:
-            output = look("functionality", context.model, group, sightings, batch.clone().requires_grad_() * 1)
+            output = look("functionality", context.model, group, sightings, batch.clone().requires_grad_())
             largest = flatten_outputs(output)[0].flatten(1).amax(1).sum()
             seen = [sighting.tensor for sighting in sightings.found]
             slopes = torch.autograd.grad(largest, seen, allow_unused=True, materialize_grads=True)
@@ -202,8 +201,8 @@ def spectra(added: Tensor) -> NDArray[np.float64]:
     """
     amplitudes = torch.fft.rfft2(added.double()).abs().flatten(1)  # (n, frequencies)
     lengths = amplitudes.square().sum(1, keepdim=True).sqrt()
-    unit = torch.where(lengths > 0, amplitudes / lengths, 0.0)
-    return unit.numpy().round(DIGITS)
+    unit: NDArray[np.float64] = torch.where(lengths > 0, amplitudes / lengths, 0.0).numpy()
+    return unit
 
 
 def _clusters(features: NDArray[np.float64], n_clusters: int, generator: np.random.Generator) -> NDArray[np.int64]:

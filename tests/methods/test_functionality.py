@@ -145,7 +145,23 @@ def test_a_channel_of_zeros_leaves_first(hand):
     model = Net(weight, torch.full((3, 6), 1.0))
     for n_keep in (1, 3, 5):
         assert 2 not in selected(hand, model, n_keep, clusters=1.0)
+    assert not patterns(hand, model)[2].any()
     assert len(selected(hand, Net(torch.zeros(4, 2, 3, 3)), 2)) == 2
+
+
+def test_a_pattern_or_a_contribution_is_enough_for_a_cluster(hand):
+    weight = filters(0, 2)
+    model = Net(torch.cat([weight[:1].repeat(3, 1, 1, 1), weight[1:]]), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
+    assert 3 in selected(hand, model, 2, clusters=1.0), "it contributes nothing, but nothing else has its pattern"
+    model = Net(torch.cat([weight[:1].repeat(3, 1, 1, 1), torch.zeros(1, 2, 3, 3)]), torch.tensor([[1.0, 1, 1, 0.1]]))
+    model.make.bias = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    assert 3 in selected(hand, model, 2, clusters=1.0), "always 1: without a pattern, but not without contribution"
+
+
+def test_any_share_of_clusters_works_on_copies(hand):
+    model = Net(filters(0, 1).repeat(5, 1, 1, 1))
+    for clusters, n_keep in ((1.0, 4), (0.01, 1), (0.5, 3)):
+        assert len(selected(hand, model, n_keep, clusters=clusters)) == n_keep
 
 
 @settings(deadline=None, max_examples=30)
@@ -220,10 +236,33 @@ def test_a_stream_is_seen_wherever_it_is_read(hand):
         b = a + model.first(a)
         total = a.mean((2, 3)) + b.mean((2, 3)) + 4 * b.mean((2, 3))  # the head reads four positions of a channel
     with watching("functionality", model, group, to_the_end=False) as sightings:
-        look("functionality", model, group, sightings, images)
-        assert len(sightings.found) == 3
+        for _ in range(2):
+            look("functionality", model, group, sightings, images)
+            assert len(sightings.found) == 3
         assert torch.allclose(sightings.activity(), total / 6, atol=1e-6)
     assert len(Functionality(steps=2).select(group, 2, MethodContext(model, 0, [images]))) == 2
+
+
+class Tokens(nn.Module):
+    """The channels are on the last axis; the model writes to its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.make, self.read = nn.Linear(12, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x -= 0.1
+        return self.read(self.make(x.flatten(1).unflatten(1, (6, 12))).relu()).mean(1)
+
+
+def test_linear_layers_read_the_last_axis(hand):
+    model = Tokens()
+    tokens = (IMAGES - 0.1).flatten(1).unflatten(1, (6, 12))
+    with watching("functionality", model, group_of(hand, model), to_the_end=False) as sightings:
+        look("functionality", model, group_of(hand, model), sightings, IMAGES)
+        assert torch.allclose(sightings.activity(), model.make(tokens).relu().mean(1), atol=1e-6)
+    before = IMAGES.clone()
+    assert len(selected(hand, model, 2, steps=2)) == 2 and torch.equal(IMAGES, before)
 
 
 def test_channels_that_nobody_reads_are_seen_where_they_are_made(hand):
