@@ -75,7 +75,7 @@ def greedy_betas(squares: Floats) -> Floats:
     price. Affinity propagation's own count at it is most often within a few percent of k.
     """
     gains = [gain for _, gain in _additions(squares, (), np.median(squares, axis=0))]
-    worth = np.minimum.accumulate([*gains, 0.0])  # (n + 1,): worth[k] is of exemplar k + 1
+    worth = np.array([*gains, 0.0])  # (n + 1,), descending: worth[k] is of exemplar k + 1
     between = (worth[:-1] + worth[1:]) / 2  # (n,)
     between[0] = 2 * worth[1]
     return np.concatenate([[np.inf], between])

@@ -58,7 +58,7 @@ def map_scores(
     with as_found(context.model, context.seed), torch.no_grad(), ExitStack() as stack:
         for view in every:
             stack.callback(_watch(view, formula).remove)
-        for inputs in _first(context.batches, n_images):
+        for inputs in first_images(context.batches, n_images):
             context.model(inputs.to(next(context.model.parameters()).device))
             n_seen += len(inputs)
     if not n_seen:
@@ -89,7 +89,7 @@ def _watch(view: _View, formula: Formula) -> Any:
     return view.module.register_forward_hook(lambda _module, _args, output: view.note(output, formula))
 
 
-def _first(batches: Any, n_images: int) -> Iterator[Tensor]:
+def first_images(batches: Any, n_images: int) -> Iterator[Tensor]:
     """The inputs of the first batches, `n_images` together; each item is a tensor, or one with labels."""
     left = n_images
     for item in batches:

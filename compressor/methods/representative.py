@@ -17,6 +17,7 @@ from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
 from compressor.methods._distances import squared_distances
+from compressor.methods._ratios import equal_ratios
 from compressor.methods._seeds import group_generator
 from compressor.methods._weights import channel_features, unmade
 
@@ -85,9 +86,7 @@ class Representative:
         self, groups: Sequence[ChannelGroup], context: MethodContext, pruning_ratio: float
     ) -> Mapping[str, float]:
         """{group name: share to remove}, at most (n_channels - 1) / n_channels; clusters say nothing across groups."""
-        if not 0 <= pruning_ratio < 1:
-            raise InvalidOption("representative", "pruning_ratio", "at least 0 and below 1", pruning_ratio)
-        return {group.name: min(pruning_ratio, (group.n_channels - 1) / group.n_channels) for group in groups}
+        return equal_ratios("representative", groups, pruning_ratio)
 
     def select(self, group: ChannelGroup, n_keep: int, context: MethodContext) -> Sequence[int]:
         """The `n_keep` channels of `group` that stay, ascending."""

@@ -169,6 +169,46 @@ def test_exemplars_are_worked_out_once_and_forgotten_with_the_choice(hand, monke
     assert method.select(group, 16, MethodContext(other)) == selected(*hand.conv(weights(1, 32, 3, 3, 3)), 16) != kept
 
 
+def test_nothing_is_worked_out_where_all_stay_or_one_of_each_group(hand, monkeypatch):
+    monkeypatch.setattr(epruner, "affinity_exemplars", None)
+    model, group = hand.conv(weights(0, 10, 3, 3, 3))
+    for beta in (None, 0.7):
+        assert Exemplars(beta).ratios([group], MethodContext(model), 0.0) == {"0": 0}
+        assert Exemplars(beta).ratios([group], MethodContext(model), 0.99) == {"0": 0.9}
+
+
+@pytest.mark.parametrize("bias", [0.9, 1.1])
+def test_a_few_betas_are_enough_where_greedy_counts_are_off(hand, monkeypatch, bias):
+    """A stand-in whose counts are the greedy ones at another beta."""
+    model, group = hand.linear(weights(0, 200, 9) * torch.linspace(0.3, 1, 200)[:, None])
+    method, context, tried = Exemplars(), MethodContext(model), []
+
+    def counted(squares, beta, *_):
+        tried.append(int((method._channels(group, context).betas[1:] > beta * bias).sum()))
+        return list(range(tried[-1])), True
+
+    monkeypatch.setattr(epruner, "affinity_exemplars", counted)
+    method.select(group, 100, context)
+    assert abs(tried[0] - 100) > 2 >= abs(tried[-1] - 100) and len(tried) <= 4
+
+
+def test_many_narrow_groups(hand):
+    model = nn.ModuleDict({str(n): nn.Linear(2, 2) for n in range(6)})
+    groups = [hand.group(hand.producer(model, name)) for name in model]
+    for share in (0.05, 0.3, 0.45):
+        found = Exemplars().ratios(groups, MethodContext(model), share)
+        assert sum(found.values()) / 6 == pytest.approx(share)
+    assert math.isfinite(Exemplars()._shared_beta(groups, MethodContext(model), 1 / 8))
+
+
+def test_the_nearest_of_the_counts_that_were_tried_is_taken(hand, monkeypatch):
+    counts = iter([2, 12, 3, 4, 4, 4])
+    monkeypatch.setattr(epruner, "affinity_exemplars", lambda *_: (list(range(next(counts))), True))
+    model, group = hand.linear(weights(0, 16, 3))
+    channels = Exemplars()._channels(group, MethodContext(model))
+    assert len(channels.nearest(10)) == 12
+
+
 def test_a_layer_of_zeros_one_channel_and_one_of_copies(hand):
     for rows in (torch.zeros(8, 3), torch.ones(8, 3), torch.tensor([[1.0, 0.0, 0.0]] * 7 + [[5.0, 0.0, 0.0]])):
         model, group = hand.linear(rows)
@@ -176,7 +216,9 @@ def test_a_layer_of_zeros_one_channel_and_one_of_copies(hand):
         assert 0 < Exemplars().ratios([group], MethodContext(model), 0.5)["0"] <= 7 / 8
     assert 7 in selected(model, group, 2)
     assert selected(*hand.linear([[2.0]]), 1) == [0]
-    assert Exemplars().ratios([hand.linear([[2.0]])[1]], MethodContext(model), 0.5) == {"0": 0}
+    model = nn.ModuleDict({name: nn.Linear(2, 1) for name in "abc"})
+    alone = [hand.group(hand.producer(model, name)) for name in model]
+    assert Exemplars().ratios(alone, MethodContext(model), 0.5) == {"a": 0, "b": 0, "c": 0}
 
 
 @settings(deadline=None, max_examples=15)
