@@ -305,7 +305,7 @@ def test_nothing_but_places_for_constants_changes(cutting):
 
 def test_bad_data(cutting):
     context = cutting(network(nn.ReLU()), IMAGES[:1], {"0": [0]}, batches=[])
-    with pytest.raises(DataError, match="at least one batch"):
+    with pytest.raises(DataError, match="at least one image"):
         apply(context)
     context = cutting(network(nn.ReLU()), IMAGES[:1], {"0": [0]}, batches=[torch.zeros(2, 5, 8, 8)])
     with pytest.raises(DataError, match=r"does not accept a batch of shape \(2, 5, 8, 8\)"):
