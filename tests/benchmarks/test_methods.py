@@ -216,7 +216,7 @@ def test_what_is_done_is_not_run_again(bench, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in bench.work.rglob("*.json")}
     lost = repaired_path(Choice("tiny", "l1", "global", 0.5, 0), "bn_reestimate", N_IMAGES, bench.work)
     lost.unlink()
-    assert bench.run(monkeypatch, *COMMAND) == 0
+    assert bench.run(monkeypatch, *COMMAND, "--repairs", "none,bn_reestimate") == 0
     said = capsys.readouterr().out
     assert "10 choices, 1 to run, about 0 min" in said and said.count("bn_reestimate") == 1
     assert json.loads(lost.read_text())["top1_percent"] == json.loads(before.pop(lost))["top1_percent"]
@@ -233,6 +233,7 @@ def test_an_interrupted_run_keeps_what_it_has(bench, monkeypatch, capsys, tmp_pa
 
     monkeypatch.setattr(methods, "save", interrupted)
     command = ["--models", "tiny", "--methods", "l1", "--budgets", "50%", "--seeds", "0", "--allocations", "local"]
+    command += ["--repairs", "none,bn_reestimate"]
     assert bench.run(monkeypatch, *command, work=tmp_path) == 130
     assert capsys.readouterr().err == "error: interrupted; the same command goes on with the cells that are left\n"
     kept = sorted(path.name for path in tmp_path.rglob("*.json"))
@@ -349,8 +350,8 @@ def row(model, method, percents, budget=0.5, allocation="local", share=None, **m
 
 def test_recipes_are_ranked_by_what_they_cost_on_average():
     every = [
-        row("a", "l1", {"none": (50.0,), "bn_reestimate": (70.0, 72.0)}),
-        row("b", "l1", {"none": (60.0,), "bn_reestimate": (70.0,)}),
+        row("a", "l1", {"none": (50.0,), "least_squares": (70.0, 72.0)}),
+        row("b", "l1", {"none": (60.0,), "least_squares": (70.0,)}),
         row("a", "l2", {"none": (80.0,)}),
         row("b", "l2", {"none": (50.0,)}),
         row("a", "fpgm", {"none": (89.0,)}),  # nobody knows of b
@@ -365,18 +366,18 @@ def test_recipes_are_ranked_by_what_they_cost_on_average():
     assert found == [
         ("torch-pruning:l1", "none", 0.0),
         ("taylor", "none", 2.0),
-        ("l1", "bn_reestimate", 14.5),  # 90 - 71 and 80 - 70
+        ("l1", "least_squares", 14.5),  # 90 - 71 and 80 - 70
         ("l2", "none", 20.0),
         ("l1", "none", 30.0),
     ]
     advice = "\n".join(page._advice(every, DENSE))
     assert "- **No images, no repair**: `--method l2 --allocation local`, 20.0 points below" in advice
-    best = "- **Images without labels**: `--method l1 --allocation local --recover bn_reestimate`, 14.5 points below"
+    best = "- **Images without labels**: `--method l1 --allocation local --recover least_squares`, 14.5 points below"
     assert best in advice and "; then `--method l2 --allocation local`, 20.0; then" in advice
     assert "- **Images with labels**: `--method taylor --allocation global`, 2.0 points below" in advice
     assert "without images is `--method l1 --allocation local`: 30.0 points below, number 2 of 2, 10.0 points" in advice
-    assert "`--method l1 --allocation local --recover bn_reestimate`: 14.5 points below, the best of 3." in advice
-    best = "`--method l1 --allocation local --recover bn_reestimate` keeps 70.0 % of 80.0 %, 10.0 points below."
+    assert "`--method l1 --allocation local --recover least_squares`: 14.5 points below, the best of 3." in advice
+    best = "`--method l1 --allocation local --recover least_squares` keeps 70.0 % of 80.0 %, 10.0 points below."
     theirs = "Torch-pruning's best with nothing: `l1` (inner), 80.0 %."
     assert f"- Half of the MACs of b, no labels, no training: {best} {theirs}" in advice
 
