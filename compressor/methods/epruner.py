@@ -113,7 +113,7 @@ class Exemplars:
 
     summary: ClassVar[str] = "filters that affinity propagation elects as exemplars of the others"
     paper: ClassVar[str] = "Lin et al., EPruner, IEEE TNNLS 2022, arXiv:2101.07985"
-    use_when: ClassVar[str] = "without data, before training, to let alike filters decide how wide layers are"
+    use_when: ClassVar[str] = "filters that are alike should decide how wide layers become, and training follows"
     needs: ClassVar[frozenset[str]] = frozenset()
 
     beta: float | None = None

@@ -81,7 +81,7 @@ class BiasAbsorption:
 
     summary: ClassVar[str] = "the constant that removed channels leave behind goes into the next bias; no training"
     paper: ClassVar[str] = ""
-    use_when: ClassVar[str] = "always worth a try: it costs nearly nothing, and does without images"
+    use_when: ClassVar[str] = "removed channels are nearly constant, as after network slimming; elsewhere it may harm"
     needs: ClassVar[frozenset[str]] = frozenset()
 
     n_images: int = 512
