@@ -91,7 +91,7 @@ class Functionality:
     paper: ClassVar[str] = (
         "Qin et al., Functionality-Oriented Filter Pruning, BMVC 2019, arXiv:1810.07322 (in its spirit)"
     )
-    use_when: ClassVar[str] = "network and images are small: an experiment, as it is slow and its paper could not be read"
+    use_when: ClassVar[str] = "network and images are small: an experiment, slow, and its paper could not be read"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
 
     steps: int = 20
