@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compressor.core.errors import UnsupportedModel
 from compressor.core.groups import ChannelGroup, Role, TensorAxis
+from compressor.core.tensors import exact, tensor_named
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,6 @@ class Filters:
         return self.values.flatten(1)
 
 
-def tensor_named(model: nn.Module, name: str) -> Tensor:
-    """The parameter or buffer with this dotted name, without its gradient history."""
-    layer, _, leaf = name.rpartition(".")
-    tensor: Tensor = getattr(model.get_submodule(layer), leaf)
-    return tensor.detach()
-
-
 def producer_filters(model: nn.Module, group: ChannelGroup) -> list[Filters]:
     """One entry per weight that makes channels of the group. Biases are left out: they are no part of a filter.
 
@@ -47,7 +41,7 @@ def producer_filters(model: nn.Module, group: ChannelGroup) -> list[Filters]:
 
 
 def _by_channel(model: nn.Module, axis: TensorAxis) -> Filters:
-    moved = _finite(model, axis.tensor).movedim(axis.axis, 0)  # (size, ...)
+    moved = exact(model, axis.tensor).movedim(axis.axis, 0)  # (size, ...)
     channels, index, counts = torch.tensor(axis.channel).unique(return_inverse=True, return_counts=True)
     values = moved.new_zeros(len(channels), int(counts.max()), *moved.shape[1:])  # (n_made, n_positions, ...)
     by_channel = index.argsort(stable=True)
@@ -56,16 +50,6 @@ def _by_channel(model: nn.Module, axis: TensorAxis) -> Filters:
     slot[by_channel] = torch.arange(len(index)) - first[index[by_channel]]
     values[index, slot] = moved[torch.tensor(axis.position)]
     return Filters(channels, values)
-
-
-def _finite(model: nn.Module, name: str) -> Tensor:
-    tensor = tensor_named(model, name).to("cpu", torch.float64)
-    if not bool(tensor.isfinite().all()):
-        raise UnsupportedModel(
-            f"{name}: weights must be finite numbers, but {int((~tensor.isfinite()).sum())} are not. "
-            "Was the model saved after its training had diverged?"
-        )
-    return tensor
 
 
 def norm_axes(model: nn.Module, group: ChannelGroup) -> Iterator[TensorAxis]:
@@ -88,7 +72,7 @@ def norm_scales(model: nn.Module, group: ChannelGroup) -> Tensor | None:
     total, seen = torch.zeros(2, group.n_channels, dtype=torch.float64)
     for axis in scales:
         channel = torch.tensor(axis.channel)
-        total.index_add_(0, channel, _finite(model, axis.tensor).abs()[torch.tensor(axis.position)])
+        total.index_add_(0, channel, exact(model, axis.tensor).abs()[torch.tensor(axis.position)])
         seen += torch.bincount(channel, minlength=group.n_channels)
     return total / seen if bool((seen > 0).all()) else None
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compressor.core.errors import UnsupportedModel
 from compressor.core.groups import ChannelGroup, Role, TensorAxis
 from compressor.core.plan import PruningPlan
+from compressor.core.tensors import tensor_named
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,6 @@ def cut_groups(plan: PruningPlan, groups: Iterable[ChannelGroup]) -> list[CutGro
         if gone:
             found.append(CutGroup(group, torch.tensor(sorted(kept)), torch.tensor(gone)))
     return found
-
-
-def tensor_named(model: nn.Module, name: str) -> Tensor:
-    """The parameter or buffer with this dotted name, without its gradient history."""
-    layer, _, leaf = name.rpartition(".")
-    tensor: Tensor = getattr(model.get_submodule(layer), leaf)
-    return tensor.detach()
-
-
-def exact(model: nn.Module, name: str) -> Tensor:
-    """The tensor with this name, on the CPU in double precision.
-
-    Raises:
-        UnsupportedModel: an entry is infinite or not a number.
-    """
-    tensor = tensor_named(model, name).to("cpu", torch.float64)
-    if not bool(tensor.isfinite().all()):
-        raise UnsupportedModel(
-            f"{name}: weights must be finite numbers, but {int((~tensor.isfinite()).sum())} are not. "
-            "Was the model saved after its training had diverged?"
-        )
-    return tensor
 
 
 def positions(axis: TensorAxis, n_channels: int) -> Tensor | None:

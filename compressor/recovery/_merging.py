@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.groups import ChannelGroup, Role, TensorAxis
+from compressor.core.tensors import tensor_named
 from compressor.graph.cost import evaluating
-from compressor.recovery._channels import CutGroup, positions, tensor_named, weight_axes
+from compressor.recovery._channels import CutGroup, positions, weight_axes
 from compressor.surgery.check import TOLERANCE, Reference
 from exporters.signature import ExampleInputs, flatten_outputs
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from compressor.core.groups import TensorAxis
-from compressor.recovery._channels import CutGroup, exact, positions
+from compressor.core.tensors import exact
+from compressor.recovery._channels import CutGroup, positions
 from compressor.recovery._merging import Maker
 from compressor.recovery._moments import rectified_moments
 

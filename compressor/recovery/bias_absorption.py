@@ -14,9 +14,10 @@ from compressor.core.errors import InvalidOption
 from compressor.core.groups import Role
 from compressor.core.plan import PruningPlan
 from compressor.core.protocols import RecoveryContext
+from compressor.core.tensors import exact
 from compressor.graph.cost import evaluating
 from compressor.recovery._bias import LAYERS, add_to_outputs, norms_behind
-from compressor.recovery._channels import CutGroup, cut_groups, exact, spread
+from compressor.recovery._channels import CutGroup, cut_groups, spread
 from compressor.recovery._gaussian import gaussian_means
 from compressor.recovery._images import CalibrationImages
 from compressor.recovery._reading import reading

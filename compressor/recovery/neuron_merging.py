@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import Role
 from compressor.core.protocols import RecoveryContext
+from compressor.core.tensors import exact, tensor_named
 from compressor.graph.cost import evaluating
 from compressor.recovery._bias import norms_behind
-from compressor.recovery._channels import CutGroup, cut_groups, exact, shrunk, tensor_named, weight_axes
+from compressor.recovery._channels import CutGroup, cut_groups, shrunk, weight_axes
 from compressor.recovery._merging import CopyTest, Maker, makers, merged, obstacle
 from compressor.recovery._scales import (
     batch_norm_rule,
