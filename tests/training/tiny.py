@@ -99,7 +99,9 @@ def main():
     model = network(seed=int(rank))  # other processes must get the main one's weights
     run(model, folder / f"checkpoints-{rank}", Listener(tell))
     save_file(model.state_dict(), folder / f"weights-{rank}.safetensors")
-    print(f"accuracy of {rank}:", *evaluate(model, dataset(n=95)), flush=True)
+    accuracy, n = evaluate(model, dataset(n=95))
+    # A file each: what two processes print into one pipe may come out mixed within a line.
+    (folder / f"accuracy-{rank}.txt").write_text(f"{accuracy} {n}")
 
 
 if __name__ == "__main__":
