@@ -7,9 +7,6 @@ to be kept of many large images is a table of a chosen size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import cast
 
 import torch
@@ -17,7 +14,6 @@ from torch import Tensor, nn
 
 Convolution = nn.modules.conv._ConvNd
 Transposed = nn.modules.conv._ConvTransposeNd
-Called = Callable[[str, nn.Module, Tensor, Tensor], None]  # (name, layer, what it was given, what it returned)
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -97,20 +93,6 @@ def add_to_weight(module: nn.Module, change: Tensor) -> None:
         else:
             moved = change.transpose(1, 2).flatten(0, 1)  # (C_out, C_in / groups * taps)
         weight += moved.reshape(weight.shape).to(weight)
-
-
-@contextmanager
-def watched(model: nn.Module, names: Iterable[str], called: Called) -> Iterator[None]:
-    """Inside, each call of one of these layers is told to `called`."""
-    with ExitStack() as stack:
-        for name in names:
-            hook = partial(_tell, name, called)
-            stack.callback(model.get_submodule(name).register_forward_hook(hook).remove)
-        yield
-
-
-def _tell(name: str, called: Called, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-    called(name, module, given[0], output)
 
 
 def _reads(module: Convolution, given: Tensor, output: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from compressor.calibration.calls import watched
 from compressor.calibration.ridge import Sums
-from compressor.calibration.rows import inputs_of, is_linear, n_rows_of, n_unknowns, watched, weight_rows
+from compressor.calibration.rows import inputs_of, is_linear, n_rows_of, n_unknowns, weight_rows
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.groups import ChannelGroup, GroupMember, Role
 from compressor.core.protocols import MethodContext

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -46,6 +46,10 @@ class CalibrationImages:
         with borrowed(context.original, context.device), torch.no_grad():
             forward(owner, context.original, next(iter(images)))
         return images
+
+    def after(self, n_batches: int) -> CalibrationImages:
+        """Without the first ones."""
+        return replace(self, batches=self.batches[n_batches:])
 
     def __len__(self) -> int:
         return sum(batch.batch_size for batch in self.batches)

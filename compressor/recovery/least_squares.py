@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from compressor.calibration.calls import Enough, calls_in_pass, run, watched
 from compressor.calibration.ridge import best_ridge, collector
 from compressor.calibration.rows import (
     add_to_weight,
@@ -22,8 +23,8 @@ from compressor.calibration.rows import (
     n_unknowns,
     outputs_axis,
     outputs_of,
-    watched,
 )
+from compressor.calibration.waiting import WaitingPasses
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.protocols import RecoveryContext
 from compressor.recovery._bias import LAYERS, add_to_outputs, norms_behind
@@ -32,6 +33,7 @@ from compressor.training.forward import borrowed
 from exporters.signature import ExampleInputs
 
 TARGET_BYTES = 512 * 2**20  # of the original's outputs that are kept at a time
+WAITING_BYTES = 2 * 2**30  # of what passes that wait at a layer hold, about
 WIDEST_SUMS = 8192  # unknowns; a layer with more is fitted from as few rows, since the square of this is half a GiB
 ROWS_OF_WIDE = 4096
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -82,8 +84,9 @@ class LeastSquares:
         DataError: no images, images that the model does not accept, or outputs that are not finite.
 
     Complexity:
-        One pass over the images a layer (each ends at that layer), and few of the original; O(d^3) a layer with d
-        numbers read by an output, O(rows * d^2) for its sums. Memory: d^2 numbers, and at most half a GiB of outputs.
+        One pass of the small model, and few of the original; O(d^3) a layer with d numbers read by an output,
+        O(rows * d^2) for its sums. Memory: d^2 numbers, half a GiB of outputs, and 2 GiB of passes that wait at a
+        layer; batches that do not fit there (and layers called more than once) take a pass of their own a layer.
 
     Example:
         An output that was x0 + x1 and may read x0 alone, where x1 = 2 x0: the weight becomes 3.
@@ -120,11 +123,15 @@ class LeastSquares:
             layers, n_skipped = _layers(context, images, self.n_rows)
             norms = norms_behind(context.model, next(iter(images)))
             errors: list[tuple[float, float]] = []
-            with progress.step("refitting layers", len(layers)) as step:
+            with (
+                progress.step("refitting layers", len(layers)) as step,
+                WaitingPasses(context.model, _as_wait(images, layers), [layer.name for layer in layers]) as passes,
+            ):
                 for some in _portions(layers):
                     targets = _returns(context.original, context.seed, images, some)
                     for layer in some:
-                        errors.append(_refit(context, images, layer, targets.pop(layer.name), norms, self.ridge))
+                        calls = _calls(context.model, passes, images, layer)
+                        errors.append(_refit(context, layer, calls, targets.pop(layer.name), norms, self.ridge))
                         step.advance()
         short = [layer.name for layer in layers if layer.n_rows < layer.n_unknowns]
         if short:
@@ -156,45 +163,50 @@ class _Layer:
     share: float  # of its rows that are drawn
     n_rows: int  # that are drawn from all images, about
     n_unknowns: int
-
-
-class _Seen(Exception):
-    """Every layer that is watched was called; the rest of the pass is not needed."""
+    n_bytes: int  # that the largest of its calls is given and returns
 
 
 def _layers(context: RecoveryContext, images: CalibrationImages, n_rows: int) -> tuple[list[_Layer], int]:
     """The layers that can be refitted, in the order in which they are first called, and how many others there are."""
     first = next(iter(images))
-    calls = {model: _rows_of_calls(model, first) for model in (context.model, context.original)}
+    calls = {model: _sizes_of_calls(model, first) for model in (context.model, context.original)}
     cuts = context.plan.cuts if context.plan else ()
     kept = {(cut.tensor, cut.axis): cut.keep for cut in cuts}
     owners = Counter(id(p) for module in context.model.modules() for p in module._parameters.values())
     found = []
-    for name, rows in calls[context.model].items():
+    for name, sizes in calls[context.model].items():
         module, before = context.model.get_submodule(name), context.original.get_submodule(name)
         weight = module._parameters["weight"]
-        if rows != calls[context.original].get(name) or owners[id(weight)] > 1:
+        rows, others = ([n_rows for n_rows, _ in of.get(name, ())] for of in calls.values())
+        if rows != others or owners[id(weight)] > 1:
             continue
         keep = kept.get((f"{name}.weight", outputs_axis(before)), range(n_outputs(before)))
         d = n_unknowns(module)
         n_there = round(sum(rows) / first.batch_size * len(images))
         n_drawn = min(n_rows if d <= WIDEST_SUMS else min(n_rows, ROWS_OF_WIDE), n_there)
-        found.append(_Layer(name, torch.tensor(keep), len(rows), n_drawn / n_there, n_drawn, d))
+        n_bytes = max(n for _, n in sizes)
+        found.append(_Layer(name, torch.tensor(keep), len(rows), n_drawn / n_there, n_drawn, d, n_bytes))
     n_all = sum(isinstance(module, LAYERS) for module in context.model.modules())
     return found, n_all - len(found)
 
 
-def _rows_of_calls(model: nn.Module, inputs: ExampleInputs) -> dict[str, list[int]]:
-    """{layer: rows of each of its calls}, in the order of the first calls."""
-    found: dict[str, list[int]] = {}
+def _sizes_of_calls(model: nn.Module, inputs: ExampleInputs) -> dict[str, list[tuple[int, int]]]:
+    """{layer: (rows, bytes given and returned) of each of its calls}, in the order of the first calls."""
+    found: dict[str, list[tuple[int, int]]] = {}
 
-    def called(name: str, module: nn.Module, _given: Tensor, output: Tensor) -> None:
-        found.setdefault(name, []).append(n_rows_of(module, output))
+    def called(name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
+        found.setdefault(name, []).append((n_rows_of(module, output), given.nbytes + output.nbytes))
 
     names = [name for name, module in model.named_modules() if is_linear(module)]
     with watched(model, names, called):
-        _run(model, inputs)
+        run(model, inputs)
     return found
+
+
+def _as_wait(images: CalibrationImages, layers: Sequence[_Layer]) -> Iterator[ExampleInputs]:
+    """As many batches as can wait at a layer all at once; the others begin anew for every layer."""
+    held = 2 * max((layer.n_bytes for layer in layers), default=0)  # what a layer is given, and a stream that passes by
+    return islice(images, WAITING_BYTES // max(1, held))
 
 
 def _portions(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
@@ -225,51 +237,58 @@ def _returns(
         found[name].append(outputs_of(module, output, rows)[:, known[name].keep.to(output.device)])
         n_left -= 1
         if not n_left:
-            raise _Seen
+            raise Enough
 
     with watched(original, list(known), called):
         for inputs in images:
             n_left = sum(layer.n_calls for layer in layers)
-            _run(original, inputs)
+            run(original, inputs)
     return found
+
+
+def _calls(
+    model: nn.Module, passes: WaitingPasses, images: CalibrationImages, layer: _Layer
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(number, given, returned) of every call of the layer in all batches."""
+    n_waiting = 0
+    if layer.n_calls == 1:
+        n_waiting = len(passes)
+        for number, call in enumerate(passes.reach(layer.name)):
+            if call is not None:
+                yield number, *call
+    for batch, inputs in enumerate(images.after(n_waiting), n_waiting):
+        for number, call in enumerate(calls_in_pass(model, layer.name, layer.n_calls, inputs), batch * layer.n_calls):
+            yield number, *call
 
 
 def _refit(
     context: RecoveryContext,
-    images: CalibrationImages,
     layer: _Layer,
+    calls: Iterable[tuple[int, Tensor, Tensor]],
     targets: Sequence[Tensor],
     norms: Mapping[str, str],
     ridge: float | None,
 ) -> tuple[float, float]:
     """Changes one layer of the small model, after all that come before it; squared errors before and after."""
     fitted, held = (collector(layer.n_rows, layer.n_unknowns) for _ in range(2))
-    n_seen = 0
-
-    def called(_name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
-        nonlocal n_seen
-        rows = _drawn(context.seed, layer, n_seen, module, output)
+    module = context.model.get_submodule(layer.name)
+    n_batches = 0
+    for number, given, output in calls:
+        rows = _drawn(context.seed, layer, number, module, output)
         x = inputs_of(module, given, output, rows)  # (n_rows, groups, d)
-        missing = targets[n_seen] - outputs_of(module, output, rows)  # (n_rows, C_out)
+        missing = targets[number] - outputs_of(module, output, rows)  # (n_rows, C_out)
         if not bool(missing.isfinite().all()):
             raise DataError(
                 f"least_squares: what {layer.name} returns must be finite numbers, but some are not. "
                 "Check the images' normalisation (--mean, --std)."
             )
-        batch = n_seen // layer.n_calls
+        batch = number // layer.n_calls
         sums = held if batch % HELD == HELD - 1 and ridge is None else fitted
         sums.add(x, missing.unflatten(1, (x.shape[1], -1)))
-        n_seen += 1
-        if n_seen % layer.n_calls == 0:
-            raise _Seen
-
-    with watched(context.model, [layer.name], called):
-        for inputs in images:
-            _run(context.model, inputs)
-    module = context.model.get_submodule(layer.name)
+        n_batches = batch + 1
     intercept = isinstance(module.bias, Tensor) or layer.name in norms
     every = fitted
-    if n_seen >= HELD * layer.n_calls and ridge is None:
+    if n_batches >= HELD and ridge is None:
         every = fitted + held  # type: ignore[operator]  # both are of one kind
         chosen = best_ridge(fitted, held, RIDGES, intercept)
     else:
@@ -287,11 +306,6 @@ def _drawn(seed: int, layer: _Layer, call: int, module: nn.Module, output: Tenso
     n = n_rows_of(module, output)
     generator = torch.Generator().manual_seed((seed << 20) + call)
     return torch.randperm(n, generator=generator)[: math.ceil(layer.share * n)].to(output.device)
-
-
-def _run(model: nn.Module, inputs: ExampleInputs) -> None:
-    with suppress(_Seen):
-        inputs.call(model)
 
 
 PLUGIN = LeastSquares

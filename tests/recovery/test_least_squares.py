@@ -229,6 +229,17 @@ def test_portions_change_nothing(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("n_waiting", [0, 1])
+def test_batches_that_cannot_wait_are_fitted_to_alike(n_waiting, monkeypatch):
+    model = seeded(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 2))
+    batches = images(3, 8, 8, n=5)
+    all_wait, _ = refitted(cut(model, batches), model, batches)
+    largest = 8 * 8 * (3 * 8**2 + 4 * 6**2)  # bytes that the first layer is given and returns
+    monkeypatch.setattr("compressor.recovery.least_squares.WAITING_BYTES", 2 * largest * n_waiting)
+    others, _ = refitted(cut(model, batches), model, batches)
+    assert all(torch.equal(a, b) for a, b in zip(all_wait.parameters(), others.parameters(), strict=True))
+
+
 def test_as_many_images_as_asked_for_from_a_dataset():
     model = seeded(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
     result = cut(model, images(3, 4, 4))
