@@ -152,7 +152,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--architectures", type=Path, default=Path(cifar_resnet.__file__), metavar="FILE.py")
     parser.add_argument("--models", type=names, default="resnet20,resnet56")
     parser.add_argument("--ratios", type=shares, default="20%,30%,50%", help="of the inner channels")
-    parser.add_argument("--others", type=int, default=4000, metavar="N", help="test images after the first 2,000")
+    parser.add_argument("--others", type=int, default=3000, metavar="N", help="test images after the first 2,000")
     parser.add_argument("--write-docs", type=Path, nargs="?", const=RESULTS, metavar="FILE", help="measure nothing")
     parser.add_argument("--work", type=Path, default=ROOT / "benchmarks" / "work" / "inner_channels")
     return parser.parse_args()

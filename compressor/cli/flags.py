@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from compressor.core.options import ONE_A_FLAG
+
 LOADING, CHOOSING, RECOVERY = "Loading", "What to remove", "Data and recovery"
 FILES, TIMING, RUN = "Files", "Timing", "The run"
 SWITCH = ""  # a flag without a value shows none
@@ -112,6 +114,9 @@ Recover = Annotated[
         metavar="NAME,...",
     ),
 ]
+RecoverOption = Annotated[
+    list[str] | None, _option("Option of a recovery. Repeatable.", RECOVERY, metavar="RECOVERY.NAME=VALUE")
+]
 FinetuneEpochs = Annotated[int | None, _option("Train the small model for this many epochs.", RECOVERY, metavar="N")]
 MaxDrop = Annotated[
     str | None,
@@ -176,10 +181,11 @@ LISTS = frozenset({"export", "on", "prune", "recover", "mean", "std"})
 def typed(**flags: Any) -> dict[str, Any]:
     """The options that were typed, under their names in `RunOptions`."""
     values: dict[str, Any] = {}
+    fields = {typed: field for field, typed in ONE_A_FLAG.items()}
     for name, value in flags.items():
         if value is None:
             continue
         if name in LISTS:
             value = [part.strip() for part in value.split(",") if part.strip()]
-        values[name] = str(value) if isinstance(value, Path) else value
+        values[fields.get(name, name)] = str(value) if isinstance(value, Path) else value
     return values

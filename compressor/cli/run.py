@@ -35,6 +35,7 @@ def command(
     std: flags.Std = None,
     size: flags.Size = None,
     recover: flags.Recover = None,
+    recover_option: flags.RecoverOption = None,
     finetune_epochs: flags.FinetuneEpochs = None,
     max_drop: flags.MaxDrop = None,
     max_epochs: flags.MaxEpochs = None,
@@ -76,8 +77,7 @@ def command(
     7  a budget or --max-drop was not met (the best result is written)
     70 a bug of ours
     """
-    given: dict[str, Any] = {name: value for name, value in locals().items() if name != "method_option"}
-    execute(flags.typed(method_options=method_option, **given))
+    execute(flags.typed(**locals()))
 
 
 def execute(typed: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ else:
 MAX_SEED = 1 << 32  # all random generators that are used take less
 MAX_EPOCHS = 10  # of the recovery ladder, unless --max-epochs says otherwise
 MAX_DROP_ALLOWED = "points of accuracy from 0 to below 100, such as 1 or 1%"
+ONE_A_FLAG = {"method_options": "method_option", "recover_options": "recover_option"}  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
 
@@ -55,6 +56,7 @@ class RunOptions:
     std: tuple[float, ...] = ()
     size: int = 0  # pixels; 0: the model's input
     recover: tuple[str, ...] = ()  # plug-ins in order; empty: by what data there is, and whether there is training
+    recover_options: tuple[str, ...] = ()  # recovery.name=value
     finetune_epochs: int = 0
     max_drop: float | None = None  # points of accuracy that may be lost; None: no recovery ladder
     max_epochs: int | None = None  # of training on the ladder, in all; None: 10
@@ -140,6 +142,7 @@ class RunOptions:
         for option, step in (
             ("finetune_epochs", "Use --max-epochs: it trains only as long as it must."),
             ("recover", "It tries all recoveries that fit, in the order of their price."),
+            ("recover_options", "Its recoveries run with their defaults."),
         ):
             if getattr(self, option):
                 raise InvalidOption("compress", flag(option), "left out with --max-drop", getattr(self, option), step)
@@ -167,10 +170,10 @@ class RunOptions:
 def flag(option: str) -> str:
     """How the command line spells a field.
 
-    >>> flag("round_to")
-    '--round-to'
+    >>> flag("round_to"), flag("method_options")
+    ('--round-to', '--method-option')
     """
-    return "--" + option.replace("_", "-")
+    return "--" + ONE_A_FLAG.get(option, option).replace("_", "-")
 
 
 def options_from(*layers: Mapping[str, Any]) -> RunOptions:

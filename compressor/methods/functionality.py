@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.core.errors import DataError, InvalidOption
+from compressor.calibration.rows import is_linear, n_outputs
+from compressor.core.errors import DataError, InvalidOption, UnsupportedModel
 from compressor.core.groups import ChannelGroup
 from compressor.core.protocols import MethodContext
+from compressor.graph.cost import measure_cost
 from compressor.methods._maps import first_images
 from compressor.methods._passes import as_found
 from compressor.methods._ratios import equal_ratios
 from compressor.methods._seeds import group_generator, random_as_found
 from compressor.methods._sightings import look, watching
-from exporters.signature import flatten_outputs
+from exporters.signature import ExampleInputs, flatten_outputs
 
 AT_ONCE = 32  # patterns that are sought in one pass
 RANGE = 3.0  # standard deviations of the images from their mean, which patterns do not leave
@@ -50,6 +52,8 @@ class Functionality:
         step_size (float, default 0.2): eta, in standard deviations of the images.
         clusters (float, default 0.5): clusters per channel that stays, above 0 and at most 1.
         n_images (int, default 64): how many images the contributions are taken over.
+        most_work (float, default 10): tera-multiply-accumulates that seeking all patterns may take, about; ten are
+            ten to twenty minutes on two cores. A model that would take more is refused.
 
     Returns:
         `select`: the indices that stay, ascending. `ratios`: the same share of every group.
@@ -75,10 +79,10 @@ class Functionality:
     Raises:
         InvalidOption: an option, `n_keep` or `pruning_ratio` is out of range.
         DataError: there are no images.
-        UnsupportedModel: no convolution or linear layer shows the channels.
+        UnsupportedModel: no convolution or linear layer shows the channels, or it would take more than `most_work`.
 
     Complexity: `steps` passes forward and backward per channel, up to the last layer that reads it: half a minute for
-        ResNet-20 on images of 32 x 32, but days for a ResNet-50 on images of 224 x 224. Fewer steps are quicker.
+        ResNet-20 on images of 32 x 32, but a day for a ResNet-50 on images of 224 x 224. Fewer steps are quicker.
 
     Example:
         Channels 0 and 1 form one cluster, 2 another. The best of both come first, then the lesser one:
@@ -98,6 +102,7 @@ class Functionality:
     step_size: float = 0.2
     clusters: float = 0.5
     n_images: int = 64
+    most_work: float = 10.0
 
     def __post_init__(self) -> None:
         for option in ("steps", "n_images"):
@@ -107,6 +112,8 @@ class Functionality:
             raise InvalidOption("functionality", "step_size", "above 0", self.step_size)
         if not 0 < self.clusters <= 1:
             raise InvalidOption("functionality", "clusters", "above 0 and at most 1", self.clusters)
+        if not self.most_work > 0:
+            raise InvalidOption("functionality", "most_work", "above 0", self.most_work)
 
     def ratios(
         self, groups: Sequence[ChannelGroup], context: MethodContext, pruning_ratio: float
@@ -124,6 +131,7 @@ class Functionality:
         images = _images(context, self.n_images)
         with as_found(context.model, context.seed):
             contributions = _contributions(context, group, images)  # (n_channels,)
+            self._refuse_what_never_ends(context, images[0].clone())
             added = self._patterns(context, group, torch.cat(images), generator)  # (n_channels, colours, H, W)
         features = spectra(added)  # (n_channels, frequencies)
         alive = np.flatnonzero((features.max(1) > 0) | (contributions > 0))
@@ -131,6 +139,20 @@ class Functionality:
         order = alive[ranked(labels, contributions[alive])].tolist()
         silent = sorted(set(range(group.n_channels)) - set(order))
         return sorted([*order, *silent][:n_keep])
+
+    def _refuse_what_never_ends(self, context: MethodContext, images: Tensor) -> None:
+        if self not in context.memory:
+            n_channels = sum(n_outputs(module) for module in context.model.modules() if is_linear(module))
+            # There and back for every step of every channel, and half of the network on average.
+            macs = measure_cost(context.model, ExampleInputs.of(images, context.model)).macs
+            context.memory[self] = self.steps * n_channels * macs / 1e12
+        work: float = context.memory[self]
+        if work > self.most_work:
+            raise UnsupportedModel(
+                f"functionality: to seek a pattern for every channel takes about {work:,.0f} tera-multiply-accumulates "
+                f"on this model, and most_work allows {self.most_work:,.0f} (ten take some ten minutes on two cores). "
+                "Choose another method, or allow it with --method-option most_work=inf."
+            )
 
     def _patterns(
         self, context: MethodContext, group: ChannelGroup, images: Tensor, generator: np.random.Generator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -11,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressor.core.errors import DataError, InvalidOption
+from compressor.core.errors import DataError
 from compressor.core.plan import GroupPlan, PruningPlan
+from compressor.core.plugin_options import plugin_options
 from compressor.core.plugins import PluginFolder
 from compressor.core.protocols import MethodContext
 from compressor.data.dataset import ImageDataset
@@ -58,19 +58,10 @@ def make_method(name: str, options: Sequence[str]) -> Any:
 
     Raises:
         UnknownPlugin: no such method; the nearest is suggested.
-        InvalidOption: the method has no such option.
+        InvalidOption: the method has no such option, or its value is of another type.
     """
     kind = METHODS.load(name)
-    known = {field.name for field in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for text in options:
-        key, _, value = text.partition("=")
-        if key not in known:
-            raise InvalidOption(
-                name, "--method-option", f"one of {', '.join(sorted(known)) or 'none (it has no options)'}", key
-            )
-        values[key] = _literal(value)
-    return kind(**values)
+    return kind(**plugin_options(kind, name, "--method-option", options))
 
 
 def _decide(record: Record, data: Datasets) -> Chosen:
@@ -145,13 +136,6 @@ class _Batches:
 
 def _cross_entropy(output: Any, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(flatten_outputs(output)[0], labels)
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _version(package: str) -> str:

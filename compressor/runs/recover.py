@@ -8,6 +8,7 @@ from torch import nn
 
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.options import RunOptions
+from compressor.core.plugin_options import plugin_options
 from compressor.report.schema import StageRow
 from compressor.runs.accuracy import measure_accuracy
 from compressor.runs.datasets import Datasets
@@ -74,7 +75,12 @@ def check_recoveries(options: RunOptions) -> None:
         UnknownPlugin, InvalidOption: a name or an option.
         DataError: no data for one that needs it.
     """
-    for name in recoveries_of(options):
+    chosen = recoveries_of(options)
+    for text in options.recover_options:
+        if text.partition(".")[0] not in chosen:
+            allowed = f"RECOVERY.NAME=VALUE of one that runs ({', '.join(chosen) or 'none does'})"
+            raise InvalidOption("compress", "--recover-option", allowed, text)
+    for name in chosen:
         plugin = _make(name, options, labelled=True)
         if "data" in plugin.needs and not options.data:
             step = "Add --data FOLDER, or leave it out of --recover."
@@ -83,9 +89,14 @@ def check_recoveries(options: RunOptions) -> None:
 
 def _make(name: str, options: RunOptions, labelled: bool) -> Any:
     kind = RECOVERIES.load(name)
+    typed = plugin_options(kind, name, "--recover-option", _options_of(name, options))
     if name != FINETUNE:
-        return kind()
+        return kind(**typed)
     values = training_options(options, options.finetune_epochs)
     if labelled and not options.distill:  # without labels there is nothing else to learn from
         values["distill"] = 0.0
-    return kind(**values)
+    return kind(**values | typed)
+
+
+def _options_of(name: str, options: RunOptions) -> list[str]:
+    return [text.removeprefix(f"{name}.") for text in options.recover_options if text.startswith(f"{name}.")]

@@ -13,7 +13,7 @@ from compressor._version import __version__
 from compressor.core.files import sha256_of
 from compressor.core.groups import Coverage, Role
 from compressor.core.measurement import Measurement
-from compressor.core.options import changed, flag
+from compressor.core.options import ONE_A_FLAG, changed, flag
 from compressor.core.plan import PruningPlan
 from compressor.profiling.machine import machine_facts
 from compressor.profiling.statistics import latency_stats
@@ -77,9 +77,9 @@ def command_of(record: Record) -> str:
     if not record.options.model:
         return ""
     words = ["compress"]
-    repeated = {"arch_args", "allow", "input", "ignore", "method_options"}
+    repeated = {"arch_args", "allow", "input", "ignore", *ONE_A_FLAG}
     for name, value in changed(record.options).items():
-        spelled = "--method-option" if name == "method_options" else flag(name)
+        spelled = flag(name)
         if name == "model":
             continue
         if value is True:

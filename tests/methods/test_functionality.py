@@ -296,7 +296,14 @@ def test_images(hand):
 
 
 def test_bad_input(hand):
-    for option, value in (("steps", 0), ("step_size", 0.0), ("clusters", 0.0), ("clusters", 1.5), ("n_images", 0)):
+    for option, value in (
+        ("steps", 0),
+        ("step_size", 0.0),
+        ("clusters", 0.0),
+        ("clusters", 1.5),
+        ("n_images", 0),
+        ("most_work", 0),
+    ):
         with pytest.raises(InvalidOption, match=f"`{option}`"):
             Functionality(**{option: value})
     for n_keep in (0, 5):
@@ -304,3 +311,12 @@ def test_bad_input(hand):
             selected(hand, Net(filters(0, 4)), n_keep)
     with pytest.raises(InvalidOption, match="pruning_ratio"):
         Functionality().ratios([], MethodContext(nn.Identity()), 1.0)
+
+
+def test_a_model_that_would_take_days_is_refused(hand):
+    # Two layers with 4 and 3 outputs; 4 * 18 * 16 + 3 * 4 * 16 multiply-accumulates an image, and twenty steps.
+    work = 20 * 7 * (4 * 18 * 16 + 3 * 4 * 16) / 1e12
+    model = Net(filters(0, 4))
+    assert len(selected(hand, model, 2, most_work=1.01 * work)) == 2
+    with pytest.raises(UnsupportedModel, match=r"functionality: to seek a pattern .* most_work=inf"):
+        selected(hand, model, 2, most_work=0.99 * work)

@@ -38,6 +38,18 @@ def test_what_does_not_fit_is_said_before_any_work():
         check_recoveries(RunOptions(data="d", recover=("finetun",)))
     with pytest.raises(DataError, match=r"'bn_reestimate' needs images.*--data FOLDER"):
         check_recoveries(RunOptions(recover=("bn_reestimate",)))
+    for text, sentence in (
+        ("bn_reestimate.x=1", r"of one that runs \(least_squares\), but got 'bn_reestimate.x=1'"),
+        ("n_rows=3", "RECOVERY.NAME=VALUE"),
+        (
+            "least_squares.rows=3",
+            "least_squares: `--recover-option` must be one of batch_size, n_images, n_rows, ridge",
+        ),
+        ("least_squares.n_rows=few", "`n_rows` must be of type int"),
+        ("least_squares.n_rows=0", "`n_rows` must be at least 1"),
+    ):
+        with pytest.raises(InvalidOption, match=sentence):
+            check_recoveries(RunOptions(data="d", recover_options=(text,)))
 
 
 def images_with_labels(n=24):
@@ -63,6 +75,14 @@ def test_a_killed_run_goes_on_with_the_same_weights(tmp_path):
     assert second.stages == record.stages and second.accuracy == record.accuracy
     assert all(torch.equal(tensor, small.state_dict()[name]) for name, tensor in again.state_dict().items())
     assert not torch.equal(again[0].weight, seeded(digits.network, seed=1)[0].weight)
+
+
+def test_options_of_recoveries(tmp_path):
+    folder = RunFolder.claim(tmp_path / "run", RunOptions(), "aa")
+    options = {"recover": ("bn_reestimate", "finetune"), "finetune_epochs": 1}
+    _, record = recovered(folder, **options, recover_options=("finetune.batch_size=6", "bn_reestimate.batch_size=8"))
+    norms, training = (stage.facts for stage in record.stages)
+    assert (norms["batches"], training["batch_size"]) == (3, 6)
 
 
 def test_without_distillation_only_labels_teach(tmp_path):
