@@ -109,7 +109,7 @@ Recover = Annotated[
     str | None,
     _option(
         "Recoveries in order; `compress methods` lists them; none. (default with --data: least_squares, or "
-        "bn_reestimate before --finetune-epochs; without: none)",
+        "bn_reestimate before --finetune-epochs; without: neuron_merging)",
         RECOVERY,
         metavar="NAME,...",
     ),

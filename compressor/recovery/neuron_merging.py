@@ -29,7 +29,7 @@ OWNER = "neuron_merging"
 FORMS = ("moments", "bn", "folded", "many", "released")
 INEXACT = (
     "even a copy of a channel could not be merged without a change (SiLU, GELU or a clipping ReLU6 behind it, "
-    "a depthwise convolution, a norm over channels, or attention)"
+    "a depthwise convolution, a norm over channels, or attention), or the outputs do not depend on its channels"
 )
 
 
@@ -182,7 +182,8 @@ def _only_cut(reasons: dict[str, str], progress: Any) -> dict[str, float | int |
     facts: dict[str, float | int | str] = {}
     for reason in dict.fromkeys(reason for reason in reasons.values() if reason):
         names = [name for name, why in reasons.items() if why == reason]
-        progress.note(f"{OWNER}: {', '.join(names)}: only cut, for {reason}. With images, use least_squares instead.")
+        where = names[0] if len(names) == 1 else f"{len(names)} groups (the first is {names[0]})"
+        progress.note(f"{OWNER}: {where}: only cut, for {reason}. With images, use least_squares instead.")
         facts[f"only_cut_{len(facts) + 1}"] = f"{', '.join(names)}: {reason}"
     if facts:
         facts["groups_only_cut"] = sum(bool(reason) for reason in reasons.values())

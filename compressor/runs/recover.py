@@ -49,7 +49,8 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
 def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     """Names in order: as typed, else what docs/methods.md found best; then fine-tuning.
 
-    Where there are images, that is least squares; before training, which mends the rest, the statistics of the norms.
+    Where there are images, that is least squares; before training, which mends the rest, the statistics of the norms;
+    without images, merging.
 
     Raises:
         UnknownPlugin: no recovery has that name.
@@ -57,8 +58,8 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     """
     if "none" in options.recover:
         return ()
-    by_default = ("bn_reestimate",) if options.finetune_epochs else ("least_squares",)
-    chosen = options.recover or (by_default if options.data else ())
+    with_images = "bn_reestimate" if options.finetune_epochs else "least_squares"
+    chosen = options.recover or (with_images if options.data else "neuron_merging",)
     if options.finetune_epochs and "finetune" not in chosen:
         chosen = (*chosen, "finetune")
     if "finetune" in chosen and not options.finetune_epochs:

@@ -387,6 +387,12 @@ def test_outputs_that_hardly_show_it_do_not_help(cutting):
     assert apply(context)["groups"] == 0
 
 
+def test_outputs_that_do_not_show_it_at_all_do_not_help(cutting):
+    context = cutting(network(nn.SiLU()), IMAGES[:1], {"0": [0, 1]})
+    context.original[3].weight.data.zero_()  # as the heads of some models are made
+    assert apply(context)["groups"] == 0
+
+
 class Sensitive(nn.Module):
     """Shows what was rounded at the sixteenth digit in the eleventh."""
 

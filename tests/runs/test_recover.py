@@ -19,7 +19,8 @@ from tests.runs import digits
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({}, ()),
+        ({}, ("neuron_merging",)),
+        ({"recover": ("none",)}, ()),
         ({"data": "d"}, ("least_squares",)),
         ({"data": "d", "finetune_epochs": 2}, ("bn_reestimate", "finetune")),
         ({"data": "d", "finetune_epochs": 2, "recover": ("finetune", "bn_reestimate")}, ("finetune", "bn_reestimate")),
