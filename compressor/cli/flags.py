@@ -63,6 +63,14 @@ Trust = Annotated[
 Macs = Annotated[str | None, _option("Share of the MACs that may remain. (default: 50%)", CHOOSING, metavar="SHARE")]
 Params = Annotated[str | None, _option("Share of the parameters that may remain.", CHOOSING, metavar="SHARE")]
 Ratio = Annotated[str | None, _option("Share of the channels to remove.", CHOOSING, metavar="SHARE")]
+Speedup = Annotated[
+    str | None,
+    _option("How many times as fast the files must be on every --on target, as measured.", CHOOSING, metavar="2x"),
+]
+Latency = Annotated[
+    str | None,
+    _option("Time per inference at most on every --on target, as measured.", CHOOSING, metavar="5ms"),
+]
 Method = Annotated[
     str | None,
     _option("How channels are chosen; `compress methods` lists them. (default: l1)", CHOOSING, metavar="NAME"),

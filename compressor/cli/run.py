@@ -23,6 +23,8 @@ def command(
     macs: flags.Macs = None,
     params: flags.Params = None,
     ratio: flags.Ratio = None,
+    speedup: flags.Speedup = None,
+    latency: flags.Latency = None,
     method: flags.Method = None,
     method_option: flags.MethodOption = None,
     allocation: flags.Allocation = None,

@@ -14,6 +14,7 @@ from typing import Any
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import KINDS
+from compressor.core.quantities import POINTS_ALLOWED, factor, points, seconds, share
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +23,16 @@ else:
 
 MAX_SEED = 1 << 32  # all random generators that are used take less
 MAX_EPOCHS = 10  # of the recovery ladder, unless --max-epochs says otherwise
-MAX_DROP_ALLOWED = "points of accuracy from 0 to below 100, such as 1 or 1%"
+MEASURED = ("speedup", "latency")  # budgets that are times
+BUDGETS = ("macs", "params", "ratio", *MEASURED)
+QUANTITIES = {
+    "macs": share,
+    "params": share,
+    "ratio": share,
+    "speedup": factor,
+    "latency": seconds,
+    "max_drop": points,
+}
 ONE_A_FLAG = {"method_options": "method_option", "recover_options": "recover_option"}  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
@@ -46,6 +56,8 @@ class RunOptions:
     macs: float | None = None  # share that may remain; 0.5 where no budget is named
     params: float | None = None  # share that may remain
     ratio: float | None = None  # share of channels removed
+    speedup: float | None = None  # times faster than the original, measured on every target of `on`
+    latency: float | None = None  # seconds per inference at most, measured on every target of `on`
     round_to: int = 0  # 0: by size
     prune: tuple[str, ...] = ()  # kinds of dimensions; empty: all
     ignore: tuple[str, ...] = ()
@@ -81,9 +93,12 @@ class RunOptions:
     recipe: str = ""
 
     def __post_init__(self) -> None:
-        named = [unit for unit in ("macs", "params", "ratio") if getattr(self, unit) is not None]
+        named = [unit for unit in BUDGETS if getattr(self, unit) is not None]
         if len(named) > 1:
-            raise InvalidOption("compress", "budget", "one of --macs, --params and --ratio", " and ".join(named))
+            raise InvalidOption("compress", "budget", f"one of {', '.join(map(flag, BUDGETS))}", " and ".join(named))
+        if self.budget[0] in MEASURED and "none" in self.on:
+            step = "Name the runtime: --on onnxruntime:cpu, for example."
+            raise InvalidOption("compress", "--on", f"a target, to measure {flag(self.budget[0])}", "none", step)
         for option, least in (
             ("threads", 1),
             ("batch_size", 1),
@@ -134,7 +149,7 @@ class RunOptions:
                 raise InvalidOption("compress", "--max-epochs", "used with --max-drop", self.max_epochs, step)
             return
         if not 0 <= self.max_drop < 100:
-            raise InvalidOption("compress", "--max-drop", MAX_DROP_ALLOWED, self.max_drop)
+            raise InvalidOption("compress", "--max-drop", POINTS_ALLOWED, self.max_drop)
         if not self.data:
             raise InvalidOption("compress", "--max-drop", "used with --data", self.max_drop, "Add --data FOLDER.")
         if self.max_epochs is not None and self.max_epochs < 0:
@@ -150,7 +165,7 @@ class RunOptions:
     @property
     def budget(self) -> tuple[str, float]:
         """Unit and value; half of the MACs where none is named."""
-        for unit in ("macs", "params", "ratio"):
+        for unit in BUDGETS:
             value = getattr(self, unit)
             if value is not None:
                 return unit, value
@@ -185,9 +200,8 @@ def options_from(*layers: Mapping[str, Any]) -> RunOptions:
     fields = {field.name: field for field in dataclasses.fields(RunOptions)}
     values: dict[str, Any] = {}
     for layer in layers:
-        budgets = {"macs", "params", "ratio"}
-        if budgets & layer.keys():  # a typed budget replaces the recipe's
-            values = {name: value for name, value in values.items() if name not in budgets}
+        if set(BUDGETS) & layer.keys():  # a typed budget replaces the recipe's
+            values = {name: value for name, value in values.items() if name not in BUDGETS}
         for key, value in layer.items():
             name = key.replace("-", "_")
             if name not in fields:
@@ -231,38 +245,9 @@ def changed(options: RunOptions) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value != getattr(default, name)}
 
 
-def share(text: str | float, option: str) -> float:
-    """A share: 0.5 and 50% are the same.
-
-    >>> share("50%", "macs"), share("0.5", "macs"), share(0.25, "macs")
-    (0.5, 0.5, 0.25)
-    """
-    try:
-        value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not 0.0 < value < 1.0:
-        raise InvalidOption("compress", flag(option), "a share above 0 and below 1, such as 0.5 or 50%", text)
-    return value
-
-
-def points(text: str | float) -> float:
-    """Percentage points of accuracy: 1, "1" and "1%" are all one point.
-
-    >>> points("1%"), points("0.5"), points(2)
-    (1.0, 0.5, 2.0)
-    """
-    try:
-        return float(text.removesuffix("%") if isinstance(text, str) else text)
-    except (TypeError, ValueError) as error:
-        raise InvalidOption("compress", "--max-drop", MAX_DROP_ALLOWED, text) from error
-
-
 def _as(kind: str, name: str, value: Any) -> Any:
-    if name in ("macs", "params", "ratio"):
-        return share(value, name)
-    if name == "max_drop":
-        return points(value)
+    if name in QUANTITIES:
+        return QUANTITIES[name](value, flag(name))
     kind = kind.removesuffix(" | None")
     if kind.startswith("tuple"):
         items = value if isinstance(value, (list, tuple)) else [value]

@@ -15,7 +15,7 @@ from compressor.core.protocols import MethodContext
 from compressor.planning.allocate import Allocation, by_rank, by_ratios, uniform
 from compressor.planning.budget import Budget
 from compressor.planning.rounding import STEPS, grid_of
-from compressor.planning.widths import solve
+from compressor.planning.widths import Widths, solve
 
 ALLOCATIONS = ("local", "global")
 NAMED = 3  # groups in a note, before the others are counted
@@ -31,62 +31,83 @@ class Decision:
     notes: tuple[str, ...]
 
 
-def decide(
-    groups: Sequence[ChannelGroup],
-    cost: ModelCost,
-    method: Any,
-    context: MethodContext,
-    budget: Budget,
-    allocation: str = "global",
-    round_to: int = 0,
-) -> Decision:
-    """Asks the method, finds the widths and picks the channels.
+class Planner:
+    """Asks the method once; then any number of budgets can be planned."""
 
-    Args:
-        groups: that may lose channels.
-        cost: of the whole model.
-        method: a `Criterion` or a `Selector`.
-        context: what the method may look at.
-        budget: what may remain.
-        allocation: "local" (every group the same share) or "global" (groups compete).
-        round_to: widths are multiples of this; 0 chooses by size.
+    def __init__(
+        self,
+        groups: Sequence[ChannelGroup],
+        cost: ModelCost,
+        method: Any,
+        context: MethodContext,
+        allocation: str = "global",
+        round_to: int = 0,
+    ) -> None:
+        """
+        Args:
+            groups: that may lose channels.
+            cost: of the whole model.
+            method: a `Criterion` or a `Selector`.
+            context: what the method may look at.
+            allocation: "local" (every group the same share) or "global" (groups compete).
+            round_to: widths are multiples of this; 0 chooses by size.
 
-    Raises:
-        InvalidOption: unknown allocation, or `round_to` below 0.
-        NothingPrunable: the method can judge none of the groups.
-        UnsupportedModel: a score is NaN or infinite.
-        ContractViolation: the method broke its protocol.
-    """
-    if allocation not in ALLOCATIONS:
-        raise InvalidOption("planning", "--allocation", " or ".join(ALLOCATIONS), allocation)
-    if round_to < 0:
-        raise InvalidOption("planning", "--round-to", "at least 1, or 0 to choose by size", round_to)
-    heard = _Heard()
-    context = replace(context, note=heard)
-    judge = _Selecting(method, context) if hasattr(method, "select") else _Scoring(method, context, groups)
-    judged = [group for group in groups if judge.can(group)]
-    if not judged:
-        raise NothingPrunable(
-            f"The method can judge none of the {len(groups)} groups "
-            f"(it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
-            "Choose another with --method; `compress methods` lists them."
-        )
-    notes = (
-        [f"{len(groups) - len(judged)} groups stay whole: the method cannot judge them."]
-        if len(judged) < len(groups)
-        else []
-    )
-    wanted = uniform(judged) if allocation == "local" else judge.allocation(judged)
-    share = budget.share(judged, cost)
-    for steps in STEPS:
-        grids = {group.name: grid_of(group, round_to, steps) for group in judged}
-        widths = solve(judged, grids, wanted, share, budget.remaining)
-        if round_to or not widths.shortfall:
-            break
-    if widths.shortfall:
-        notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
-    keep = {g.name: _checked(judge.pick(g, widths.n_keep[g.name]), g, widths.n_keep[g.name]) for g in judged}
-    return Decision(keep, widths.remaining, widths.met, (*notes, *heard.sentences()))
+        Raises:
+            InvalidOption: unknown allocation, or `round_to` below 0.
+            NothingPrunable: the method can judge none of the groups.
+            UnsupportedModel: a score is NaN or infinite.
+            ContractViolation: the method broke its protocol.
+        """
+        if allocation not in ALLOCATIONS:
+            raise InvalidOption("planning", "--allocation", " or ".join(ALLOCATIONS), allocation)
+        if round_to < 0:
+            raise InvalidOption("planning", "--round-to", "at least 1, or 0 to choose by size", round_to)
+        self._cost, self._round_to = cost, round_to
+        self._heard = _Heard()
+        context = replace(context, note=self._heard)
+        self._judge = _Selecting(method, context) if hasattr(method, "select") else _Scoring(method, context, groups)
+        self._judged = [group for group in groups if self._judge.can(group)]
+        if not self._judged:
+            raise NothingPrunable(
+                f"The method can judge none of the {len(groups)} groups "
+                f"(it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
+                "Choose another with --method; `compress methods` lists them."
+            )
+        n_left = len(groups) - len(self._judged)
+        self._notes = [f"{n_left} groups stay whole: the method cannot judge them."] if n_left else []
+        self._wanted = uniform(self._judged) if allocation == "local" else self._judge.allocation(self._judged)
+
+    def widths(self, budget: Budget) -> Widths:
+        """How many channels each group keeps."""
+        share = budget.share(self._judged, self._cost)
+        for steps in STEPS:
+            grids = {group.name: grid_of(group, self._round_to, steps) for group in self._judged}
+            widths = solve(self._judged, grids, self._wanted, share, budget.remaining)
+            if self._round_to or not widths.shortfall:
+                break
+        return widths
+
+    def decide(self, budget: Budget) -> Decision:
+        """The channels that stay.
+
+        Raises:
+            ContractViolation: the method broke its protocol.
+        """
+        widths = self.widths(budget)
+        notes = []
+        if widths.shortfall:
+            notes.append(f"--{budget.unit} {budget.value:g} asks for {budget.remaining:.1%}, but {widths.shortfall}.")
+        return self.choose(widths, notes)
+
+    def choose(self, widths: Widths, notes: Sequence[str] = ()) -> Decision:
+        """The channels that stay at these widths.
+
+        Raises:
+            ContractViolation: the method broke its protocol.
+        """
+        counts = widths.n_keep
+        keep = {g.name: _checked(self._judge.pick(g, counts[g.name]), g, counts[g.name]) for g in self._judged}
+        return Decision(keep, widths.remaining, widths.met, (*self._notes, *notes, *self._heard.sentences()))
 
 
 @dataclass

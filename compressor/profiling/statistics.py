@@ -35,8 +35,8 @@ _SEED = 0  # the same samples give the same interval
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Base time over compressed time, and its 95 % interval."""
+class Estimate:
+    """A ratio (base time over compressed time) or a time in seconds, and its 95 % interval."""
 
     value: float
     low: float
@@ -54,7 +54,7 @@ def latency_stats(samples_s: Sequence[float]) -> LatencyStats:
     return LatencyStats(len(ms), float(median), float(p90), float(p99), float(ms.mean()), float(ms.std()))
 
 
-def ratio_of(base: Measurement, compressed: Measurement) -> Ratio:
+def ratio_of(base: Measurement, compressed: Measurement) -> Estimate:
     """The ratio of two measurements; paired round by round if they come from one session.
 
     With a single process there is nothing to tell luck from a difference between processes, and the interval, then made
@@ -71,9 +71,20 @@ def ratio_of(base: Measurement, compressed: Measurement) -> Ratio:
         centre = _location(bursts[0]) - _location(bursts[1])
         variance = sum(_variance(side, generator) for side in bursts)
         n_processes = min(len(side) for side in bursts)
+    return _estimate(centre, variance, n_processes)
+
+
+def latency_of(measurement: Measurement) -> Estimate:
+    """Seconds per inference of one file, with an interval by the same rule as a ratio's."""
+    bursts = _log_bursts(measurement)
+    return _estimate(_location(bursts), _variance(bursts, np.random.default_rng(_SEED)), len(bursts))
+
+
+def _estimate(centre: float, variance: float, n_processes: int) -> Estimate:
+    """Of a logarithm and its variance."""
     quantile = special.stdtrit(max(1, n_processes - 1), 0.5 + _CONFIDENCE / 2)  # Student's t
     half_width = quantile * np.sqrt(variance)
-    return Ratio(*(float(np.exp(log)) for log in (centre, centre - half_width, centre + half_width)))
+    return Estimate(*(float(np.exp(log)) for log in (centre, centre - half_width, centre + half_width)))
 
 
 def in_one_session(base: Measurement, compressed: Measurement) -> bool:

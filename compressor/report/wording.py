@@ -130,14 +130,20 @@ def budget_of(report: Report) -> str:
     >>> from types import SimpleNamespace
     >>> budget_of(SimpleNamespace(budget={"macs": 0.5}))
     'at most 50 % of the MACs'
+    >>> budget_of(SimpleNamespace(budget={"speedup": 2.0})), budget_of(SimpleNamespace(budget={"latency": 0.005}))
+    ('2 times as fast', 'at most 5 ms')
     """
     sentences = {
         "macs": "at most {} of the MACs",
         "params": "at most {} of the parameters",
         "ratio": "{} of the channels removed",
     }
+    times = {
+        "speedup": lambda value: f"{value:g} times as fast",
+        "latency": lambda value: f"at most {value * 1e3:g} ms",
+    }
     asked = [
-        sentences[unit].format(f"{value * 100:g} %") if unit in sentences else f"{unit} {value:g}"
+        times[unit](value) if unit in times else sentences[unit].format(f"{value * 100:g} %")
         for unit, value in report.budget.items()
     ]
     return ", ".join(asked) or "none"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compressor.core.errors import DataError
+from compressor.core.options import MEASURED
 from compressor.core.plan import GroupPlan, PruningPlan
 from compressor.core.plugin_options import plugin_options
 from compressor.core.plugins import PluginFolder
@@ -18,7 +19,8 @@ from compressor.core.protocols import MethodContext
 from compressor.data.dataset import ImageDataset
 from compressor.graph.cost import CostModel
 from compressor.planning.budget import Budget
-from compressor.planning.planner import decide
+from compressor.planning.planner import Planner
+from compressor.runs.contract import meet
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
@@ -39,7 +41,9 @@ def choose(record: Record, data: Datasets, folder: RunFolder, attempt: int = 1) 
         UnknownPlugin, InvalidOption: the method or one of its options.
         DataError: the method needs data or labels and there are none.
     """
-    decided = folder.remember("chosen" if attempt == 1 else f"chosen-{attempt}", Chosen, lambda: _decide(record, data))
+    decided = folder.remember(
+        "chosen" if attempt == 1 else f"chosen-{attempt}", Chosen, lambda: _decide(record, data, folder)
+    )
     for sentence in decided.plan.notes:
         record.note(sentence)
     return decided.plan, decided.met
@@ -64,22 +68,18 @@ def make_method(name: str, options: Sequence[str]) -> Any:
     return kind(**plugin_options(kind, name, "--method-option", options))
 
 
-def _decide(record: Record, data: Datasets) -> Chosen:
+def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
     options, coverage, source = record.options, record.coverage, record.source
     if coverage is None:
         raise RuntimeError("coverage comes before the plan")
     method = make_method(options.method, options.method_options)
     unit, value = options.budget
     allocation = options.allocation or "local"
-    decision = decide(
-        coverage.groups,
-        coverage.cost,
-        method,
-        _context(record, data, method),
-        Budget(unit, value),  # type: ignore[arg-type]  # RunOptions.budget names one of the three
-        allocation,
-        options.round_to,
+    planner = Planner(
+        coverage.groups, coverage.cost, method, _context(record, data, method), allocation, options.round_to
     )
+    # RunOptions.budget names one of the five units.
+    decision = meet(record, planner, folder) if unit in MEASURED else planner.decide(Budget(unit, value))  # type: ignore[arg-type]
     cuts, attributes = expand(coverage.groups, decision.keep, source.module)
     sizes = {group.name: group.n_channels for group in coverage.groups}
     macs, params = CostModel(coverage.cost, coverage.groups).predict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from compressor.core.options import MEASURED
 from compressor.core.plan import PruningPlan
 from compressor.runs.record import Record
 
@@ -12,7 +13,9 @@ WHOLE = 1e-9
 
 
 def largest_budget(record: Record, drop: float) -> dict[str, float]:
-    """The largest budget that would probably have kept the drop, in the unit of the run's, in whole percent.
+    """The largest budget that would probably have kept the drop, in whole percent of the run's unit.
+
+    Where that is a time, in percent of the MACs.
 
     On the parabola that starts flat at the original (nothing removed, no drop) and goes through this run (what it
     removed, its drop): a trained model stands at a minimum of its loss, from where the loss grows with the square.
@@ -21,6 +24,8 @@ def largest_budget(record: Record, drop: float) -> dict[str, float]:
     if plan is None or allowed is None:
         raise RuntimeError("an estimate needs a plan and a drop")
     unit, _ = record.options.budget
+    if unit in MEASURED:
+        unit = "macs"
     may_leave = removed_share(plan, unit) * math.sqrt(allowed / drop)
     if unit == "ratio":
         return {unit: math.floor(100 * may_leave + WHOLE) / 100}

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from compressor.core.errors import InvalidOption
 from compressor.core.options import (
@@ -14,17 +12,15 @@ from compressor.core.options import (
     changed,
     flag,
     options_from,
-    points,
     read_recipe,
     recipe_of,
-    share,
 )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"macs": 0.5, "params": 0.5}, "one of --macs, --params and --ratio"),
+        ({"macs": 0.5, "params": 0.5}, "one of --macs, --params, --ratio, --speedup, --latency"),
         ({"prune": ["conv", "wings"]}, "some of conv, mlp, heads, head_dim, embed"),
         ({"threads": 0}, "--threads.*at least 1"),
         ({"batch_size": 0}, "--batch-size"),
@@ -62,12 +58,6 @@ def test_defaults_that_follow_from_others():
     assert RunOptions().output_folder == Path("model-compressed") and RunOptions(output="x").output_folder == Path("x")
 
 
-@pytest.mark.parametrize("value", ["0", "1", "100%", "0%", "-5%", "half", "nan", "", 2, True, None])
-def test_what_is_no_share(value):
-    with pytest.raises(InvalidOption, match=r"--macs.*above 0 and below 1"):
-        share(value, "macs")
-
-
 def test_a_drop_is_in_points_however_it_is_typed():
     for typed in ("1%", "1", 1, 1.0, "1.0"):
         assert options_from({"data": "d", "max_drop": typed}).max_drop == 1.0
@@ -78,14 +68,16 @@ def test_a_drop_is_in_points_however_it_is_typed():
     assert with_training.max_epochs == 0 and changed(with_training)["max_epochs"] == 0
     for wrong in ("little", "", "%", None, [1]):
         with pytest.raises(InvalidOption, match=r"--max-drop.*such as 1 or 1%"):
-            points(wrong)
+            options_from({"data": "d", "max_drop": wrong})
     with pytest.raises(InvalidOption, match=r"--max-epochs.*whole number"):
         options_from({"data": "d", "max_drop": 1, "max_epochs": 1.5})
 
 
-@given(st.floats(0.01, 99.99))
-def test_percent_and_share_are_the_same(percent):
-    assert share(f"{percent}%", "macs") == pytest.approx(percent / 100)
+def test_measured_budgets():
+    assert options_from({"speedup": "2x"}).budget == ("speedup", 2.0)
+    assert options_from({"macs": 0.5}, {"latency": "5ms"}).budget == ("latency", 0.005)
+    with pytest.raises(InvalidOption, match=r"--on must be a target, to measure --speedup.*Name the runtime"):
+        options_from({"speedup": 2, "on": "none"})
 
 
 def test_later_layers_win_and_a_typed_budget_replaces_the_recipes():

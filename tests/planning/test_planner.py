@@ -14,7 +14,7 @@ from compressor.core.errors import ContractViolation, InvalidOption, NothingPrun
 from compressor.core.protocols import MethodContext
 from compressor.graph.cost import CostModel, measure_cost
 from compressor.planning.budget import TOLERANCE, Budget
-from compressor.planning.planner import decide
+from compressor.planning.planner import Planner
 from compressor.planning.rounding import automatic_step
 from compressor.surgery.cut import cut_copy
 from compressor.surgery.expand import expand
@@ -48,7 +48,8 @@ class Picks:
 
 
 def decided(case, method, unit="macs", value=0.5, allocation="local", round_to=1):
-    return decide(case.groups, case.cost, method, case.context, Budget(unit, value), allocation, round_to)
+    planner = Planner(case.groups, case.cost, method, case.context, allocation, round_to)
+    return planner.decide(Budget(unit, value))
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,7 +63,7 @@ def decided(case, method, unit="macs", value=0.5, allocation="local", round_to=1
 def test_budgets_are_met_on_the_cut_model(case, method, unit, value, name, allocation, round_to):
     """Measured on the network after the cut, not predicted."""
     budget = Budget(unit, value)
-    decision = decide(case.groups, case.cost, method(name), case.context, budget, allocation, round_to)
+    decision = Planner(case.groups, case.cost, method(name), case.context, allocation, round_to).decide(budget)
     small = cut_copy(case.model, *expand(case.groups, decision.keep, case.model))
     cost = measure_cost(small, case.inputs)
     n_kept, n_all = sum(map(len, decision.keep.values())), sum(group.n_channels for group in case.groups)

@@ -1,0 +1,135 @@
+"""The original's exported files and a small model's, side by side on the targets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compressor.core.errors import InvalidOption
+from compressor.core.measurement import Measurement
+from compressor.core.options import RunOptions
+from compressor.profiling.timer import DEFAULT_PROCESSES, DEFAULT_SECONDS, measure
+from compressor.runs.folder import RunFolder
+from compressor.runs.record import Record
+from compressor.targets import factory_of, load_target
+from exporters.export import export
+from exporters.types import ExportedFile
+
+DEFAULT_TARGETS = {"onnx": "onnxruntime:cpu", "openvino": "openvino:cpu"}
+ANY_TARGET = "torch:cpu"  # it reads the program that every run writes
+PROGRAM = "pt2"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much timing."""
+
+    processes: int = DEFAULT_PROCESSES
+    seconds: float = DEFAULT_SECONDS
+
+
+def targets_of(options: RunOptions) -> tuple[str, ...]:
+    """Targets that were asked for; else the CPU runtime of each exported format, and PyTorch where there is none."""
+    if "none" in options.on:
+        return ()
+    names = options.on or tuple(DEFAULT_TARGETS[f] for f in options.formats if f in DEFAULT_TARGETS) or (ANY_TARGET,)
+    for name in names:
+        factory_of(name)
+    return names
+
+
+def accepted(target: Any, files: Sequence[ExportedFile]) -> ExportedFile | None:
+    """The exported file that the target reads; its own format (IR on OpenVINO) before a foreign one."""
+    fitting = [file for file in files if Path(file.path).suffix in target.accepts]
+    return min(fitting, key=lambda file: target.accepts.index(file.path.suffix), default=None)
+
+
+def not_accepted(target: Any) -> str:
+    """Why a target has nothing to time."""
+    return f"no exported file is a {' or '.join(target.accepts)}; add the format to --export"
+
+
+def export_original(record: Record, formats: Sequence[str], folder: RunFolder) -> None:
+    """Adds the original's files to the record, those that are not there yet."""
+    there = {file.format for file in record.base_files}
+    missing = [name for name in dict.fromkeys(formats) if name not in there]
+    if missing:
+        with record.progress.step("Exporting the original, to time it"):
+            record.base_files += export(record.source.original, record.source.inputs, missing, folder.work / "base")
+
+
+def timed(record: Record, target: str, files: Sequence[ExportedFile], effort: Effort) -> list[Measurement]:
+    """Times files in alternation, with the run's threads, batch size and inputs.
+
+    Raises:
+        InvalidOption, ModelFileError, UnsupportedModel: the target cannot time these files.
+    """
+    options, inputs = record.options, record.source.inputs
+    return measure(
+        [file.path for file in files],
+        target,
+        factory_of(target),
+        threads=options.threads,
+        batch_size=options.batch_size,
+        processes=effort.processes,
+        seconds=effort.seconds,
+        shapes={n: (options.batch_size, *t.shape[1:]) for n, t in zip(inputs.names, inputs.tensors, strict=True)},
+        progress=record.progress,
+    )
+
+
+class Bench:
+    """Times any number of small models against one original, on all targets of the run."""
+
+    def __init__(self, record: Record, folder: RunFolder) -> None:
+        """
+        Raises:
+            InvalidOption: a target is not here, or reads none of the formats that the run exports.
+        """
+        self._record, self._folder = record, folder
+        options = record.options
+        self.targets = targets_of(options)
+        export_original(record, [name for name in options.formats if name != PROGRAM], folder)
+        self._formats: dict[str, str] = {}
+        for name in self.targets:
+            target = load_target(name)()
+            if ".pt2" in target.accepts:
+                export_original(record, [PROGRAM], folder)
+            file, reason = accepted(target, record.base_files), target.unavailable()
+            if reason or file is None:
+                reason = reason or not_accepted(target)
+                raise InvalidOption("compress", "--on", "targets that can be timed here", name, f"{reason}.")
+            self._formats[name] = file.format
+
+    @contextmanager
+    def files_of(self, small: nn.Module) -> Iterator[list[ExportedFile]]:
+        """The small model's files, for as long as they are needed."""
+        place = self._folder.work / "timed"
+        formats = list(dict.fromkeys(self._formats.values()))
+        with self._record.progress.step("Exporting a model, to time it"):
+            files = export(small, self._record.source.inputs, formats, place)
+        try:
+            yield files
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def against_original(
+        self, target: str, files: Sequence[ExportedFile], effort: Effort
+    ) -> tuple[Measurement, Measurement]:
+        """The original and one of `files` in alternation."""
+        base, small = (self._file(target, among) for among in (self._record.base_files, files))
+        before, after = timed(self._record, target, [base, small], effort)
+        return before, after
+
+    def original(self, target: str, effort: Effort) -> Measurement:
+        """The original alone."""
+        return timed(self._record, target, [self._file(target, self._record.base_files)], effort)[0]
+
+    def _file(self, target: str, files: Sequence[ExportedFile]) -> ExportedFile:
+        return next(file for file in files if file.format == self._formats[target])
