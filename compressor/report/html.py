@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.filters import do_forceescape
 from markupsafe import Markup
 
-from compressor.report import charts, ladder_wording, units, wording
+from compressor.report import charts, ladder_wording, speed_wording, units, wording
 from compressor.report.schema import Report
 
 
@@ -73,6 +73,8 @@ def _environment() -> Environment:
         "stage_name": wording.stage_name,
         "asked_of": ladder_wording.asked_of,
         "outcome_of": ladder_wording.outcome_of,
+        "typed_budget": speed_wording.asked_for,
+        "quantity": speed_wording.quantity,
         "latency_plot": charts.latency_plot,
         "lane_height": charts.LANE_HEIGHT,
     }

@@ -66,6 +66,28 @@ class Ladder:
 
 
 @dataclass(frozen=True)
+class TimedRow:
+    """One model on one target, timed on the way to a budget in time."""
+
+    macs_share: float  # that remains
+    target: str
+    value: float  # times as fast as the original, or seconds per inference: the budget's unit
+    interval: tuple[float, float]  # 95 %
+    holds: bool  # all of the interval keeps the budget
+
+
+@dataclass(frozen=True)
+class SpeedSearch:
+    """What --speedup or --latency asked for, and the models that were timed until one kept it."""
+
+    unit: str  # "speedup", "latency"
+    asked: float
+    rows: tuple[TimedRow, ...]
+    macs_share: float  # of the model whose widths were taken
+    reached: bool  # on every target; the files that were written are timed again, and they decide
+
+
+@dataclass(frozen=True)
 class StageRow:
     """What one stage took and said."""
 
@@ -185,6 +207,7 @@ class Report:
     options: dict[str, object]
     preprocessing: dict[str, object] = field(default_factory=dict)  # mean, std, size
     ladder: Ladder | None = None  # None: --max-drop was not given
+    speed_search: SpeedSearch | None = None  # None: the budget is no time
     created: str = ""  # ISO 8601, UTC
     compressor_version: str = ""
     format: int = REPORT_FORMAT

@@ -15,9 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import ladder_wording, units, wording
+from compressor.report import ladder_wording, speed_wording, units, wording
 from compressor.report.inspection import Inspection
-from compressor.report.schema import AccuracyRow, FileRow, GroupRow, Ladder, LatencyRow, ParityRow, Report, StageRow
+from compressor.report.schema import (
+    AccuracyRow,
+    FileRow,
+    GroupRow,
+    Ladder,
+    LatencyRow,
+    ParityRow,
+    Report,
+    SpeedSearch,
+    StageRow,
+)
 
 MAX_GROUPS, MAX_FACTS = 40, 4
 _STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
@@ -36,6 +46,8 @@ def print_report(report: Report, console: Console) -> None:
         print_ladder(report.ladder, console)
     elif report.accuracy:
         print_accuracy(report.accuracy, console)
+    if report.speed_search is not None:
+        print_speed_search(report.speed_search, console)
     if report.latency:
         print_latency(report.latency, console)
     print_summary(report, console)
@@ -153,6 +165,23 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
     for row in ladder.rungs:
         if row.percent is None:
             _say(console, f"{row.name}: not applied. {row.reason}")
+
+
+def print_speed_search(search: SpeedSearch, console: Console) -> None:
+    """The models that were timed until one kept the budget in time."""
+    _heading(console, f"On the way to {speed_wording.asked_for(search.unit, search.asked)}")
+    table = _table("MACs>", "target", "measured>", "interval>", "kept it", "taken")
+    for row in search.rows:
+        low, high = (speed_wording.quantity(search.unit, end) for end in row.interval)
+        table.add_row(
+            units.percent(row.macs_share),
+            row.target,
+            speed_wording.quantity(search.unit, row.value),
+            f"{low} - {high}",
+            "yes" if row.holds else "no",
+            "yes" if row.macs_share == search.macs_share else "",
+        )
+    console.print(table)
 
 
 def print_latency(

@@ -134,18 +134,16 @@ def budget_of(report: Report) -> str:
     ('2 times as fast', 'at most 5 ms')
     """
     sentences = {
-        "macs": "at most {} of the MACs",
-        "params": "at most {} of the parameters",
-        "ratio": "{} of the channels removed",
+        "macs": ("at most {:g} % of the MACs", 100),
+        "params": ("at most {:g} % of the parameters", 100),
+        "ratio": ("{:g} % of the channels removed", 100),
+        "speedup": ("{:g} times as fast", 1),
+        "latency": ("at most {:g} ms", 1000),
     }
-    times = {
-        "speedup": lambda value: f"{value:g} times as fast",
-        "latency": lambda value: f"at most {value * 1e3:g} ms",
-    }
-    asked = [
-        times[unit](value) if unit in times else sentences[unit].format(f"{value * 100:g} %")
-        for unit, value in report.budget.items()
-    ]
+    asked = []
+    for unit, value in report.budget.items():
+        sentence, scale = sentences.get(unit, ("", 1))
+        asked.append(sentence.format(value * scale) or f"{unit} {value:g}")
     return ", ".join(asked) or "none"
 
 

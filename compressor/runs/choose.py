@@ -20,6 +20,7 @@ from compressor.data.dataset import ImageDataset
 from compressor.graph.cost import CostModel
 from compressor.planning.budget import Budget
 from compressor.planning.planner import Planner
+from compressor.report.schema import SpeedSearch
 from compressor.runs.contract import meet
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
@@ -44,6 +45,7 @@ def choose(record: Record, data: Datasets, folder: RunFolder, attempt: int = 1) 
     decided = folder.remember(
         "chosen" if attempt == 1 else f"chosen-{attempt}", Chosen, lambda: _decide(record, data, folder)
     )
+    record.speed_search = decided.speed_search
     for sentence in decided.plan.notes:
         record.note(sentence)
     return decided.plan, decided.met
@@ -55,6 +57,7 @@ class Chosen:
 
     plan: PruningPlan
     met: bool
+    speed_search: SpeedSearch | None = None
 
 
 def make_method(name: str, options: Sequence[str]) -> Any:
@@ -103,7 +106,7 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         rewrites=source.rewrites,
         notes=decision.notes,
     )
-    return Chosen(plan, decision.met)
+    return Chosen(plan, decision.met, record.speed_search)
 
 
 def _context(record: Record, data: Datasets, method: Any) -> MethodContext:

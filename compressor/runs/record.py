@@ -16,7 +16,7 @@ from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
-from compressor.report.schema import AccuracyRow, Ladder, StageRow
+from compressor.report.schema import AccuracyRow, Ladder, SpeedSearch, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile, Verification
@@ -84,6 +84,7 @@ class Record:
     difference: Difference | None = None
     accuracy: list[AccuracyRow] = field(default_factory=list)
     ladder: Ladder | None = None
+    speed_search: SpeedSearch | None = None
     stages: list[StageRow] = field(default_factory=list)
     files: list[ExportedFile] = field(default_factory=list)
     base_files: list[ExportedFile] = field(default_factory=list)

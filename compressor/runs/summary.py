@@ -47,6 +47,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         inputs_from=source.inputs_from,
         accuracy=tuple(record.accuracy),
         ladder=record.ladder,
+        speed_search=record.speed_search,
         stages=tuple(record.stages),
         groups=group_rows(coverage, plan),
         widths=_widths(coverage, plan, source.module),

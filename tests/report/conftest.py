@@ -20,7 +20,9 @@ from compressor.report.schema import (
     ParityRow,
     Report,
     RungRow,
+    SpeedSearch,
     StageRow,
+    TimedRow,
     WidthRow,
 )
 
@@ -235,6 +237,17 @@ def ladder() -> Report:
     return replace(report, accuracy=accuracy, ladder=Ladder("accuracy", 92.6, 10_000, 1.0, 10, 0.86, True, rungs))
 
 
+def timed() -> Report:
+    """A budget in time, on two targets: the second of two models kept it."""
+    rows = (
+        TimedRow(0.5, "onnxruntime:cpu", 1.91, (1.88, 1.94), False),
+        TimedRow(0.5, "openvino:cpu", 2.11, (2.09, 2.13), True),
+        TimedRow(0.46, "onnxruntime:cpu", 2.06, (2.04, 2.08), True),
+        TimedRow(0.46, "openvino:cpu", 2.31, (2.29, 2.33), True),
+    )
+    return replace(full(), budget={"speedup": 2.0}, speed_search=SpeedSearch("speedup", 2.0, rows, 0.46, True))
+
+
 def short() -> Report:
     """The ladder did not reach it, on images without labels."""
     report = ladder()
@@ -267,6 +280,7 @@ def hostile() -> Report:
         inputs={HOSTILE: (1, 3)},
         inputs_from=HOSTILE,
         accuracy=tuple(replace(row, stage=HOSTILE) for row in report.accuracy),
+        speed_search=SpeedSearch(HOSTILE, 2.0, (TimedRow(0.5, HOSTILE, 1.0, (0.9, 1.1), False),), 0.5, False),
         ladder=Ladder(HOSTILE, 92.6, 10, 1.0, 1, 5.0, False, hostile_rungs, {HOSTILE: 0.5}),
         stages=(StageRow(HOSTILE, 1.0, {HOSTILE: HOSTILE}),),
         groups=tuple(replace(row, name=HOSTILE, reason=row.reason and HOSTILE) for row in report.groups),
@@ -352,6 +366,7 @@ REPORTS = {
     "data_free": data_free,
     "slower": slower,
     "ladder": ladder,
+    "timed": timed,
     "short": short,
     "hostile": hostile,
     "deep": deep,

@@ -168,6 +168,13 @@ def test_the_ladder_is_on_the_page(reports: dict[str, Report]) -> None:
         assert expected in shown, shown
 
 
+def test_models_that_were_timed_are_on_the_page(reports: dict[str, Report]) -> None:
+    shown = words(reports["timed"])
+    for expected in ("On the way to --speedup 2x", "50.0 %onnxruntime:cpu1.91x1.88x – 1.94xno", "2.29x – 2.33xyesyes"):
+        assert expected in shown, shown
+    assert "On the way to" not in words(reports["full"])
+
+
 def test_what_the_ladder_missed_stands_at_the_top(reports: dict[str, Report]) -> None:
     shown = words(reports["short"])
     assert shown.index("8.26 points of agreement were lost") < shown.index("Speed, measured")
