@@ -59,7 +59,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     with record.stage("coverage"):
         source, record.coverage = _cover(source, options, progress, record.note)
         record.source = source
-    with record.stage("plan"), progress.step(f"Choosing channels by {options.method}"):
+    with record.stage("plan"), progress.step(f"Choosing channels by {options.criterion}"):
         record.plan, record.budget_met = choose(record, data, folder)
     with record.stage("check"), progress.step("Checking the cut against masking"):
         prove(record, data, folder)
@@ -199,7 +199,7 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
 def check_options(options: RunOptions) -> None:
     """The options of the plug-ins fit and the device is there, before any work is done."""
     require_device(options)
-    make_method(options.method, options.method_options)
+    make_method(options.criterion, options.method_options)
     check_recoveries(options)
     check_rungs(options)
 

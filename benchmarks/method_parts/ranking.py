@@ -60,7 +60,7 @@ def within(ranked: Sequence[Ranked], images: frozenset[str], chains: Sequence[st
 def default_recipe(with_images: bool) -> Recipe:
     """What `compress` does where nothing is typed but the budget, and the images if there are any."""
     options = RunOptions(data="images" if with_images else "")
-    return Recipe(options.method, options.allocation or LOCAL, "+".join(recoveries_of(options)) or NONE)
+    return Recipe(options.criterion, options.allocation or LOCAL, "+".join(recoveries_of(options)) or NONE)
 
 
 def _ranked(recipe: Recipe, members: Sequence[Row], dense: Mapping[str, Dense]) -> Ranked:

@@ -73,7 +73,12 @@ Latency = Annotated[
 ]
 Method = Annotated[
     str | None,
-    _option("How channels are chosen; `compress methods` lists them. (default: l1)", CHOOSING, metavar="NAME"),
+    _option(
+        "How channels are chosen; `compress methods` lists them. (default: reconstruction with --data and no training, "
+        "else l1)",
+        CHOOSING,
+        metavar="NAME",
+    ),
 ]
 MethodOption = Annotated[list[str] | None, _option("Option of the method. Repeatable.", CHOOSING, metavar="NAME=VALUE")]
 Allocation = Annotated[

@@ -50,7 +50,7 @@ class RunOptions:
     trust: bool = False
     input: tuple[str, ...] = ()  # 1x3x32x32 or name=1x3x32x32; empty: inferred
     # Choosing
-    method: str = "l1"
+    method: str = ""  # empty: `criterion` says
     method_options: tuple[str, ...] = ()  # name=value
     allocation: str = ""  # "local" or "global"; empty: local
     macs: float | None = None  # share that may remain; 0.5 where no budget is named
@@ -161,6 +161,12 @@ class RunOptions:
         ):
             if getattr(self, option):
                 raise InvalidOption("compress", flag(option), "left out with --max-drop", getattr(self, option), step)
+
+    @property
+    def criterion(self) -> str:
+        """The method: as typed, else what docs/methods.md found best with images and without; before training, l1."""
+        trains = self.finetune_epochs or self.max_drop is not None
+        return self.method or ("reconstruction" if self.data and not trains else "l1")
 
     @property
     def budget(self) -> tuple[str, float]:

@@ -16,6 +16,7 @@ from compressor.core.errors import DataError, InvalidOption
 from compressor.core.groups import ChannelGroup, GroupMember, Role
 from compressor.core.protocols import MethodContext
 from compressor.methods._passes import as_found
+from compressor.methods._weights import filter_scores, score_groups
 
 SUMS_BYTES = 2**30  # of the sums that are collected in one pass over the images
 WIDEST = 8192  # numbers that an output reads; a layer with more has no say, since the square of this is half a GiB
@@ -48,8 +49,9 @@ class Reconstruction:
         ridge (float, default 0.001): as a share of the mean variance of what is read.
 
     Returns:
-        {group: share of its readers' output variance that the channel's removal costs}; a group whose readers are no
-        convolutions or linear layers, or read more than 8192 numbers at a place, is absent.
+        {group: share of its readers' output variance that the channel's removal costs}. A group whose readers are no
+        convolutions or linear layers (queries and keys), or read more than 8192 numbers at a place, gets the sums of
+        its filters' absolute weights instead, as by `l1`, and that is noted.
 
     Deviations:
         - ThiNet looks at the sum over the removed channels without a refit; here the refit is part of the cost, as
@@ -106,7 +108,11 @@ class Reconstruction:
                 score = _eliminate(readers, group.n_channels)
                 if score is not None:
                     found[group.name] = score.float()
-        return found
+        others = [group for group in groups if group.name not in found]
+        by_weights = score_groups(others, lambda group: filter_scores(context.model, group, _absolute_sums))
+        for name in by_weights:
+            context.note(name, "no layer that can be refitted reads it; its channels are chosen by l1 instead.")
+        return found | by_weights
 
     def _collect(self, names: Sequence[str], context: MethodContext) -> dict[str, Sums]:
         """{reader: sums over what it reads at the drawn positions}."""
@@ -128,6 +134,11 @@ class Reconstruction:
         if not n_images:
             raise DataError("reconstruction: at least one image is needed, but the data holds none. Check --data.")
         return sums
+
+
+def _absolute_sums(rows: Tensor) -> Tensor:
+    """Of each filter: (n, features) -> (n,)."""
+    return rows.abs().sum(1)
 
 
 @dataclass

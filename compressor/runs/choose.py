@@ -75,7 +75,7 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
     options, coverage, source = record.options, record.coverage, record.source
     if coverage is None:
         raise RuntimeError("coverage comes before the plan")
-    method = make_method(options.method, options.method_options)
+    method = make_method(options.criterion, options.method_options)
     unit, value = options.budget
     allocation = options.allocation or "local"
     planner = Planner(
@@ -89,7 +89,7 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         {name: len(keep) for name, keep in decision.keep.items()}
     )
     plan = PruningPlan(
-        method=options.method,
+        method=options.criterion,
         method_options=dataclasses.asdict(method),
         allocation=allocation,
         budget={unit: value},
@@ -114,11 +114,11 @@ def _context(record: Record, data: Datasets, method: Any) -> MethodContext:
         return MethodContext(record.source.module, record.options.seed)
     if data.train is None:
         raise DataError(
-            f"method '{record.options.method}' needs data, but none was given. "
+            f"method '{record.options.criterion}' needs data, but none was given. "
             "Add --data FOLDER, or choose --method l1."
         )
     if "labels" in method.needs:
-        data.train.require_labels(f"method '{record.options.method}'")
+        data.train.require_labels(f"method '{record.options.criterion}'")
     seed = record.options.seed
     return MethodContext(record.source.module, seed, _Batches(data.train, seed), _cross_entropy)
 

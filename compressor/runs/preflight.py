@@ -50,7 +50,7 @@ def check_names(options: RunOptions) -> None:
     Raises:
         UnknownPlugin, InvalidExportOption, MissingRuntime: one does not; the nearest name is suggested.
     """
-    PluginFolder("compressor.methods", "pruning method").require(options.method)
+    PluginFolder("compressor.methods", "pruning method").require(options.criterion)
     for name in options.recover:
         if name != "none":
             PluginFolder("compressor.recovery", "recovery").require(name)

@@ -352,6 +352,8 @@ def test_recipes_are_ranked_by_what_they_cost_on_average():
     every = [
         row("a", "l1", {"none": (50.0,), "neuron_merging": (65.0,), "least_squares": (70.0, 72.0)}),
         row("b", "l1", {"none": (60.0,), "neuron_merging": (69.0,), "least_squares": (70.0,)}),
+        row("a", "reconstruction", {"least_squares": (72.0,)}),
+        row("b", "reconstruction", {"least_squares": (70.0,)}),
         row("a", "l2", {"none": (80.0,)}),
         row("b", "l2", {"none": (50.0,)}),
         row("a", "fpgm", {"none": (89.0,)}),  # nobody knows of b
@@ -366,6 +368,7 @@ def test_recipes_are_ranked_by_what_they_cost_on_average():
     assert found == [
         ("torch-pruning:l1", "none", 0.0),
         ("taylor", "none", 2.0),
+        ("reconstruction", "least_squares", 14.0),
         ("l1", "least_squares", 14.5),  # 90 - 71 and 80 - 70
         ("l1", "neuron_merging", 18.0),
         ("l2", "none", 20.0),
@@ -373,12 +376,15 @@ def test_recipes_are_ranked_by_what_they_cost_on_average():
     ]
     advice = "\n".join(page._advice(every, DENSE))
     assert "- **No images, no repair**: `--method l2 --allocation local`, 20.0 points below" in advice
-    best = "- **Images without labels**: `--method l1 --allocation local --recover least_squares`, 14.5 points below"
-    assert best in advice and "; then `--method l2 --allocation local`, 20.0." in advice
+    best = (
+        "- **Images without labels**: `--method reconstruction --allocation local --recover least_squares`, 14.0 points"
+    )
+    assert best in advice and "--recover neuron_merging`, 18.0." in advice
     assert "- **Images with labels**: `--method taylor --allocation global`, 2.0 points below" in advice
     merging = "`--method l1 --allocation local --recover neuron_merging`: 18.0 points below"
     assert f"without images is {merging}, the best of 3." in advice
-    assert "`--method l1 --allocation local --recover least_squares`: 14.5 points below, the best of 4." in advice
+    refitted = "`--method reconstruction --allocation local --recover least_squares`: 14.0 points below"
+    assert f"with images is {refitted}, the best of 5." in advice
     best = "`--method l1 --allocation local --recover least_squares` keeps 70.0 % of 80.0 %, 10.0 points below."
     theirs = "Torch-pruning's best with nothing: `l1` (inner), 80.0 %."
     assert f"- Half of the MACs of b, no labels, no training: {best} {theirs}" in advice

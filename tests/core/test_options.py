@@ -73,10 +73,16 @@ def test_a_drop_is_in_points_however_it_is_typed():
         options_from({"data": "d", "max_drop": 1, "max_epochs": 1.5})
 
 
+def test_the_criterion_follows_from_what_there_is():
+    assert RunOptions().criterion == "l1" and RunOptions(data="d").criterion == "reconstruction"
+    assert RunOptions(data="d", finetune_epochs=1).criterion == RunOptions(data="d", max_drop=1.0).criterion == "l1"
+    assert RunOptions(data="d", method="fpgm").criterion == "fpgm"
+
+
 def test_measured_budgets():
     assert options_from({"speedup": "2x"}).budget == ("speedup", 2.0)
     assert options_from({"macs": 0.5}, {"latency": "5ms"}).budget == ("latency", 0.005)
-    with pytest.raises(InvalidOption, match=r"--on must be a target, to measure --speedup.*Name the runtime"):
+    with pytest.raises(InvalidOption, match=r"`--on` must be a target, to measure --speedup.*Name the runtime"):
         options_from({"speedup": 2, "on": "none"})
 
 

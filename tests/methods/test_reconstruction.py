@@ -156,12 +156,19 @@ def test_portions_change_nothing(hand, monkeypatch):
     assert all(torch.equal(together[name], apart[name]) for name in together)
 
 
-def test_groups_that_nothing_of_use_reads_are_absent(hand, monkeypatch):
-    model = two_layers(draw(0, 5, 6), draw(1, 3, 5))
-    context = MethodContext(model, 0, [draw(2, 50, 6)])
-    assert Reconstruction().scores([hand.group(hand.producer(model, "0"))], context) == {}
+def test_groups_that_nothing_of_use_reads_are_chosen_by_l1(hand, monkeypatch):
+    model, notes = two_layers(draw(0, 5, 6), draw(1, 3, 5)), []
+    context = MethodContext(
+        model, 0, [draw(2, 50, 6)], note=lambda group, sentence: notes.append(f"{group}: {sentence}")
+    )
+    unread = hand.group(hand.producer(model, "0"))
+    by_weights = model[0].weight.abs().sum(1)
+    torch.testing.assert_close(Reconstruction().scores([unread], context)["0"], by_weights.float())
+    assert notes == ["0: no layer that can be refitted reads it; its channels are chosen by l1 instead."]
+    read = reading(hand, model, "1")
+    whole = hand.group(hand.producer(model, "0"), *read.members)
     monkeypatch.setattr("compressor.methods.reconstruction.WIDEST", 4)
-    assert Reconstruction().scores([reading(hand, model, "1")], context) == {}
+    torch.testing.assert_close(Reconstruction().scores([whole], context)["0"], by_weights.float())
 
 
 def test_the_model_is_left_as_it_was(hand):
