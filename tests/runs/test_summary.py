@@ -73,6 +73,8 @@ def test_parity_rows(tmp_path):
             "finetune_epochs": 3,
             "distill": True,
         },
+        {"latency": 0.005, "on": ("openvino:cpu",), "export": ("openvino",)},
+        {"speedup": 1.5, "on": ("onnxruntime:cpu",)},
         {"data": "d", "recover": ("neuron_merging",), "recover_options": ("neuron_merging.form=bn",)},
         {"data": "d", "max_drop": 1.5, "max_epochs": 0, "flip": True},
         {"arch": "f.py:make", "arch_args": ("n=3",), "allow": ("my_pkg.",), "trust": True, "input": ("1x3x8x8",)},
