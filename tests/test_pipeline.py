@@ -224,7 +224,7 @@ class TestWhatIsRefused:
             ({"method": "l11"}, UnknownPlugin, "Did you mean 'l1'"),
             ({"export": ["onx"]}, Exception, "onx"),
             ({"macs": 1.5}, InvalidOption, "--macs"),
-            ({"macs": 0.5, "ratio": 0.5}, InvalidOption, "one of --macs, --params and --ratio"),
+            ({"macs": 0.5, "ratio": 0.5}, InvalidOption, "one of --macs, --params, --ratio"),
             ({"method": "taylor"}, DataError, "method 'taylor' needs data"),
             ({"recover": ["bn_reestimate"]}, DataError, "bn_reestimate"),
             ({"finetune_epochs": 1}, InvalidOption, "--data"),
