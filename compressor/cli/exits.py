@@ -33,6 +33,9 @@ def one_sentence(verb: str) -> Iterator[None]:
         raise SystemExit(leaving.exit_code) from leaving
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses Ctrl-C twice does not need a traceback
+        # Under `python -m`, an interrupt that passed through an exec or eval of a text (the exporters' generated code)
+        # would make Python end by the signal whatever is raised here; the next text that is evaluated forgets it.
+        eval("0")
         leave("Interrupted. The same command goes on after the last stage that was finished.", INTERRUPTED)
     except BrokenPipeError:  # compress methods | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -353,13 +354,25 @@ def test_a_full_disk_says_so_and_the_run_goes_on_later(compress: CommandLine, fi
 # ---------------------------------------------------------------- interruptions
 
 
+def test_ctrl_c_in_generated_code(compress: CommandLine) -> None:
+    """Exporters run texts; an interrupt inside one once ended the process by the signal, in spite of our exit code."""
+    compress.folder.joinpath("interrupted.py").write_text(
+        "from compressor.cli.exits import one_sentence\n"
+        "with one_sentence('compress'):\n"
+        "    exec('import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)')\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=compress.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and done.stderr.startswith("error: Interrupted."), done
+
+
 def test_ctrl_c_at_any_stage_and_a_kill_lose_nothing(compress: CommandLine, files: Path) -> None:
     run = compress.folder / "run"
     arguments = [files / "net.pt", *INPUT, "--data", files / "images.npz", *FINETUNE, "-o", run]
 
     def interrupted(at: str, *more: str) -> Ended:
         ended = compress.stopped(signal.SIGINT, at, *arguments, *more)
-        assert (ended.code, ended.out) == (130, "")
+        assert (ended.code, ended.out) == (130, ""), ended.err
         assert "Interrupted" in ended.error and "same command" in ended.error
         return ended
 
