@@ -69,8 +69,7 @@ class Planner:
         self._judged = [group for group in groups if self._judge.can(group)]
         if not self._judged:
             raise NothingPrunable(
-                f"The method can judge none of the {len(groups)} groups "
-                f"(it needs {', '.join(sorted(method.needs)) or 'nothing'}). "
+                f"The method can judge none of the {len(groups)} groups (it goes by: {method.summary}). "
                 "Choose another with --method; `compress methods` lists them."
             )
         n_left = len(groups) - len(self._judged)

@@ -7,6 +7,7 @@ what the model knows, not how long it takes. So nothing is chosen, checked or tr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -59,45 +60,62 @@ def judge(record: Record) -> None:
     unit, asked = record.options.budget
     if unit not in MEASURED:
         return
+    searched, record.budget_met = record.budget_met, bool(record.timings)
     for timing in record.timings:
         if timing.base is None or timing.compressed is None:
             record.budget_met = False
-        elif not holds(record, timing.base, timing.compressed):
-            row = _row(unit, asked, 0.0, timing.target, (timing.base, timing.compressed))
-            record.note(
-                f"{asked_for(unit, asked)} does not hold for the files that were written: {measured(unit, row)}."
-            )
-            record.budget_met = False
+            continue
+        row = _row(unit, asked, 0.0, timing.target, (timing.base, timing.compressed))
+        record.budget_met = record.budget_met and row.holds
+        if row.holds != searched:
+            verdict = "holds" if row.holds else "does not hold"
+            record.note(f"{asked_for(unit, asked)} {verdict} for the files that were written: {measured(unit, row)}.")
 
 
 def judged(unit: str, asked: float, base: Measurement, compressed: Measurement) -> Estimate:
     """Speed in units of what was asked for, with its 95 % interval: 1 is exactly that."""
-    found = _quantity(unit, base, compressed)
-    if unit == "speedup":
-        return Estimate(found.value / asked, found.low / asked, found.high / asked)
-    return Estimate(asked / found.value, asked / found.high, asked / found.low)
+    return _in_units(unit, asked, _row(unit, asked, 0.0, "", (base, compressed)))
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What the folder remembers of a model that was timed: one row a target."""
+
+    rows: tuple[TimedRow, ...]
+
+
+@dataclass(frozen=True)
+class Original:
+    """What the folder remembers of the original: its speed in units of what was asked for."""
+
+    speed: float
 
 
 def _search(record: Record, planner: Planner, folder: RunFolder) -> SpeedSearch:
+    """An interrupted search goes on: what was timed leads the same way again."""
     unit, asked = record.options.budget
     bench = Bench(record, folder)
-    rows: dict[float, list[TimedRow]] = {}  # by the share of MACs
+    known: dict[float, Timed] = {}  # by the share of MACs
 
     def measure(share: float) -> Trial:
         """Times the model that has at most this share of the MACs, on every target; the slowest one decides."""
         widths = planner.widths(Budget("macs", share))
-        if widths.remaining in rows:
+        if widths.remaining in known:
             return Trial(widths.remaining, 0.0, 0.0)  # `seek` knows it already
-        pairs = _timed(record, bench, _small(record, widths))
-        rows[widths.remaining] = [_row(unit, asked, widths.remaining, name, pair) for name, pair in pairs.items()]
-        for row in rows[widths.remaining]:
+        name = f"timed-{len(widths.n_keep)}-groups-{len(known)}"
+        found = folder.remember(name, Timed, lambda: _timed(record, bench, widths))
+        known[widths.remaining] = found
+        for row in found.rows:
             record.progress.note(f"{row.macs_share:.1%} of the MACs: {measured(unit, row)}")
-        speed = min((judged(unit, asked, *pair) for pair in pairs.values()), key=lambda each: each.low)
+        speed = min((_in_units(unit, asked, row) for row in found.rows), key=lambda each: each.low)
         return Trial(widths.remaining, speed.value, speed.low)
 
-    trials = seek(measure, _whole_speed(record, bench), planner.widths(Budget("macs", NARROWEST)).remaining)
+    whole = folder.remember("timed-original", Original, lambda: Original(_whole_speed(record, bench)))
+    trials = seek(measure, whole.speed, planner.widths(Budget("macs", NARROWEST)).remaining)
     found = best(trials)
-    return SpeedSearch(unit, asked, tuple(row for some in rows.values() for row in some), found.share, found.holds)
+    return SpeedSearch(
+        unit, asked, tuple(row for each in known.values() for row in each.rows), found.share, found.holds
+    )
 
 
 def _whole_speed(record: Record, bench: Bench) -> float:
@@ -113,17 +131,19 @@ def _whole_speed(record: Record, bench: Bench) -> float:
     return asked / slowest
 
 
-def _timed(record: Record, bench: Bench, small: nn.Module) -> dict[str, tuple[Measurement, Measurement]]:
+def _timed(record: Record, bench: Bench, widths: Widths) -> Timed:
     """Original and small model on every target; again, for longer, where the interval does not tell."""
     unit, asked = record.options.budget
-    found = {}
-    with bench.files_of(small) as files:
+    rows = []
+    with bench.files_of(_small(record, widths)) as files:
         for name in bench.targets:
-            found[name] = bench.against_original(name, files, SHORT)
-            speed = judged(unit, asked, *found[name])
-            if speed.low < 1.0 <= speed.value:
-                found[name] = bench.against_original(name, files, Effort())
-    return found
+            for effort in (SHORT, Effort()):
+                pair = bench.against_original(name, files, effort)
+                speed = judged(unit, asked, *pair)
+                if speed.low >= 1.0 or speed.value < 1.0:
+                    break
+            rows.append(_row(unit, asked, widths.remaining, name, pair))
+    return Timed(tuple(rows))
 
 
 def _small(record: Record, widths: Widths) -> nn.Module:
@@ -134,15 +154,18 @@ def _small(record: Record, widths: Widths) -> nn.Module:
     return cut_copy(module, *expand(record.coverage.groups, keep, module))
 
 
-def _quantity(unit: str, base: Measurement, compressed: Measurement) -> Estimate:
-    """What the budget names: a ratio, or seconds."""
-    return ratio_of(base, compressed) if unit == "speedup" else latency_of(compressed)
-
-
 def _row(unit: str, asked: float, share: float, target: str, pair: tuple[Measurement, Measurement]) -> TimedRow:
-    found = _quantity(unit, *pair)
-    held = judged(unit, asked, *pair).low >= 1.0
+    """What the budget names, a ratio or seconds, and whether all of its interval keeps it."""
+    found = ratio_of(*pair) if unit == "speedup" else latency_of(pair[1])
+    held = found.low >= asked if unit == "speedup" else found.high <= asked
     return TimedRow(share, target, found.value, (found.low, found.high), held)
+
+
+def _in_units(unit: str, asked: float, row: TimedRow) -> Estimate:
+    low, high = row.interval
+    if unit == "speedup":
+        return Estimate(row.value / asked, low / asked, high / asked)
+    return Estimate(asked / row.value, asked / high, asked / low)
 
 
 def _shortfall(found: SpeedSearch, planner: Planner) -> str:

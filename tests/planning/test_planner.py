@@ -27,6 +27,7 @@ class Given:
     table: dict
     comparable: bool = True
     needs: ClassVar[frozenset] = frozenset({"norm"})
+    summary: ClassVar[str] = "scores of a test"
 
     def scores(self, groups, context):
         return self.table
@@ -160,7 +161,7 @@ class TestMethodsThatBreakTheirWord:
         assert decision.notes[0] == "1 groups stay whole: the method cannot judge them."
 
     def test_no_group_is_judged(self, wide_case):
-        with pytest.raises(NothingPrunable, match=r"none of the 5 groups \(it needs norm\).*--method"):
+        with pytest.raises(NothingPrunable, match=r"none of the 5 groups \(it goes by: scores of a test\).*--method"):
             decided(wide_case, Given({}))
 
     def test_wrong_shapes_are_a_bug_and_nan_is_the_models_fault(self, wide_case):
