@@ -9,6 +9,7 @@ from torch import nn
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.options import RunOptions
 from compressor.core.plugin_options import plugin_options
+from compressor.core.protocols import RecoveryContext
 from compressor.report.schema import StageRow
 from compressor.runs.accuracy import measure_accuracy
 from compressor.runs.datasets import Datasets
@@ -37,13 +38,26 @@ def recover(record: Record, small: nn.Module, data: Datasets, folder: RunFolder)
         else:
             with record.stage(name) as facts:
                 context = context_of(record, small, data, folder.work / f"checkpoints-{i}-{name}")
-                facts.update(plugin.apply(context, record.progress))
+                facts.update(_applied(plugin, context, record, name))
             if is_main_process():
                 folder.remember(f"recovered-{i}-{name}", StageRow, lambda: record.stages[-1])
                 partial = done.with_suffix(".partial")
                 save_weights(small, partial)
                 partial.replace(done)
         measure_accuracy(record, name, small, data, folder)
+
+
+def _applied(plugin: Any, context: RecoveryContext, record: Record, name: str) -> dict[str, float | int | str]:
+    """What the plug-in says it did. One that nobody asked for, and that needs nothing, does not end the run."""
+    try:
+        facts: dict[str, float | int | str] = plugin.apply(context, record.progress)
+    except Exception as error:
+        if name in record.options.recover or plugin.needs:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        record.note(f"{name} was left out, and the model stays as it was cut: {reason[:300]}")
+        return {"skipped": reason[:300]}
+    return facts
 
 
 def recoveries_of(options: RunOptions) -> tuple[str, ...]:

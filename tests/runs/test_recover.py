@@ -94,3 +94,19 @@ def test_without_distillation_only_labels_teach(tmp_path):
     other = RunFolder.claim(tmp_path / "other", RunOptions(), "aa")
     _, record = recovered(other, recover=("finetune",), finetune_epochs=1, distill=True)
     assert "Distillation" in record.stages[0].facts["loss"] and "CrossEntropy" in record.stages[0].facts["loss"]
+
+
+def test_a_repair_that_nobody_asked_for_does_not_end_the_run(tmp_path, monkeypatch):
+    def failing(self, context, progress):
+        raise RuntimeError("no such operator\nin double precision")
+
+    monkeypatch.setattr("compressor.recovery.neuron_merging.NeuronMerging.apply", failing)
+    original, small = seeded(digits.network), seeded(digits.network, seed=1)
+    source = Source(original, ExampleInputs.of(images(channels=1), original), "net.pt", "", "aa")
+    record = Record(source, RunOptions(), SilentProgress())
+    recover(record, small, Datasets(), RunFolder.claim(tmp_path / "run", RunOptions(), "aa"))
+    sentence = "neuron_merging was left out, and the model stays as it was cut: no such operator in double precision"
+    assert record.notes == [sentence] and record.stages[0].facts == {"skipped": "no such operator in double precision"}
+    asked = Record(source, RunOptions(recover=("neuron_merging",)), SilentProgress())
+    with pytest.raises(RuntimeError, match="no such operator"):
+        recover(asked, small, Datasets(), RunFolder.claim(tmp_path / "asked", RunOptions(), "aa"))
