@@ -28,7 +28,8 @@ from compressor.recovery._scales import (
 OWNER = "neuron_merging"
 FORMS = ("moments", "bn", "folded", "many", "released")
 INEXACT = (
-    "even a copy of a channel could not be merged without a change (SiLU, GELU or a clipping ReLU6 behind it, "
+    "even a copy of a channel, here or in groups like this one, could not be merged without a change (SiLU, GELU or "
+    "a clipping ReLU6 behind it, "
     "a depthwise convolution, a norm over channels, or attention), or the outputs do not depend on its channels"
 )
 
@@ -90,7 +91,8 @@ class NeuronMerging:
         UnsupportedModel: a weight is not finite.
 
     Complexity: three forward passes on two inputs in double precision, once for all groups if all of them pass, else
-        for each as well; O(n^2 * features) for a group of n channels, O(n^3) for "moments", O(n^4) for "many".
+        two on one input for each that does not (at most three of a kind where none passes); O(n^2 * features) for a
+        group of n channels, O(n^3) for "moments", O(n^4) for "many".
 
     Example:
         Two channels, [2, 0] and [4, 0] without bias. The second was removed; it is twice the first:

@@ -14,6 +14,7 @@ from compressor.core.groups import ChannelGroup
 from compressor.core.progress import SilentProgress
 from compressor.core.protocols import RecoveryContext
 from compressor.recovery._channels import CutGroup
+from compressor.recovery._merging import CopyTest
 from compressor.recovery._moments import rectified_moments
 from compressor.recovery._scales import Filters, Norm, batch_norm_rule, folded_rule, many_rule, moments_rule
 from compressor.recovery.neuron_merging import FORMS, NeuronMerging
@@ -474,3 +475,30 @@ def test_without_a_plan_it_says_so(listener):
 def test_options_out_of_range(option, value):
     with pytest.raises(InvalidOption, match=f"`{option}`"):
         NeuronMerging(**{option: value})
+
+
+def blocks(*activations):
+    """Pairs of layers with an activation between them, whose groups are all made of the same kinds of layers."""
+    torch.manual_seed(0)
+    layers = [layer for each in activations for layer in (nn.Linear(8, 16), each, nn.Linear(16, 8))]
+    return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize(
+    ("activations", "n_merged", "n_tries"),
+    [
+        ([nn.ReLU()] * 7, 7, 1),
+        ([nn.GELU()] * 7, 0, 1 + 3),  # all at once, and three of the kind
+        ([nn.ReLU()] * 2 + [nn.GELU()] * 5, 2, 1 + 7),  # the first passes, so each is tried
+        ([nn.GELU()] * 5 + [nn.ReLU()] * 2, 2, 1 + 7),
+        ([nn.ReLU(), nn.GELU()], 1, 1 + 2),
+    ],
+)
+def test_of_many_groups_of_a_kind_few_are_tried(cutting, monkeypatch, activations, n_merged, n_tries):
+    tries = []
+    exact = CopyTest._exact
+    monkeypatch.setattr(CopyTest, "_exact", lambda self, cuts: tries.append(len(cuts)) or exact(self, cuts))
+    kept = {str(3 * i): list(range(8)) for i in range(len(activations))}
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).double()
+    facts = apply(cutting(blocks(*activations), x, kept))
+    assert facts["groups"] == n_merged and len(tries) == n_tries
