@@ -20,6 +20,8 @@ from compressor.core.groups import ChannelGroup, ModelCost, ProductCost, Role, S
 from compressor.graph.origins import Origins
 from exporters.signature import ExampleInputs
 
+ATTENTION = "aten::_scaled_dot_product"  # queries, keys and values come first, (..., heads, positions, size)
+
 
 def measure_cost(model: nn.Module, inputs: ExampleInputs) -> ModelCost:
     """Runs the model once and counts multiply-accumulates per one input of the batch, and parameters.
@@ -49,12 +51,20 @@ def with_products(cost: ModelCost, products: Sequence[ProductCost]) -> ModelCost
 
 def product_of(func: Any, args: Any, kwargs: Any, result: Any, origins: Origins) -> tuple[int, str] | None:
     """(multiply-accumulates, the parameter that takes part or "") of an executed operator; None if it has none."""
+    if func._schema.name.startswith(ATTENTION):
+        return _attention_macs(*args[:3]), ""
     count = flop_registry.get(func._overloadpacket)
     if count is None:
         return None
     weights = [tensor for tensor in _operands(func, args, kwargs) if tensor.dim() > 1 and origins.of(tensor)]
     name = origins.of(max(weights, key=lambda tensor: tensor.numel())) if weights else ""
     return count(*args, **kwargs, out_val=result) // 2, name
+
+
+def _attention_macs(queries: Tensor, keys: Tensor, values: Tensor) -> int:
+    """Queries by keys, and their weights by values. torch's own registry knows some of these operators only."""
+    n_queries = queries.numel() // queries.shape[-1]  # of all heads and inputs
+    return n_queries * keys.shape[-2] * (queries.shape[-1] + values.shape[-1])
 
 
 def _operands(func: Any, args: Any, kwargs: Any) -> list[Tensor]:

@@ -37,6 +37,7 @@ WAITING_BYTES = 2 * 2**30  # of what passes that wait at a layer hold, about
 WIDEST_SUMS = 8192  # unknowns; a layer with more is fitted from as few rows, since the square of this is half a GiB
 ROWS_OF_WIDE = 4096
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+ROUNDING = 2e-6  # of an output: float32 computes a layer of fewer channels in another order
 HELD = 4  # every so many batches, one is not fitted to, to choose the ridge
 
 
@@ -272,7 +273,7 @@ def _refit(
     """Changes one layer of the small model, after all that come before it; squared errors before and after."""
     fitted, held = (collector(layer.n_rows, layer.n_unknowns) for _ in range(2))
     module = context.model.get_submodule(layer.name)
-    n_batches = 0
+    n_batches, wanted = 0, 0.0
     for number, given, output in calls:
         rows = _drawn(context.seed, layer, number, module, output)
         x = inputs_of(module, given, output, rows)  # (n_rows, groups, d)
@@ -285,6 +286,7 @@ def _refit(
         batch = number // layer.n_calls
         sums = held if batch % HELD == HELD - 1 and ridge is None else fitted
         sums.add(x, missing.unflatten(1, (x.shape[1], -1)))
+        wanted += float(targets[number].double().square().sum())
         n_batches = batch + 1
     intercept = isinstance(module.bias, Tensor) or layer.name in norms
     every = fitted
@@ -293,7 +295,7 @@ def _refit(
         chosen = best_ridge(fitted, held, RIDGES, intercept)
     else:
         chosen = ridge or RIDGES[0]
-    if chosen is None:
+    if chosen is None or every.squares <= ROUNDING**2 * wanted:  # a layer of another width may round differently
         return every.squares, every.squares
     fit = every.fit(chosen, intercept)
     add_to_weight(module, fit.weight)
