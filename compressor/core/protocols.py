@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compressor.core.groups import ChannelGroup
+    from compressor.core.node_times import NodeTime
     from compressor.core.plan import PruningPlan
     from exporters.signature import ExampleInputs
 
@@ -102,6 +103,11 @@ class Target(Protocol):
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """All set-up (load, inputs of `batch_size`, threads); then one inference per call."""
+
+    def nodes(
+        self, path: Path, batch_size: int, threads: int, inferences: int
+    ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+        """The runtime's own profile of `inferences`, set up as for `runner`: seconds of each whole, and the nodes."""
 
     def describe(self) -> dict[str, str]:
         """What really runs: runtime version, provider, device name, precision."""

@@ -25,12 +25,19 @@ _DTYPES = {
 
 
 def open_session(
-    path: Path, providers: list[Any], threads: int, config: dict[str, str]
+    path: Path, providers: list[Any], threads: int, config: dict[str, str], profile: Path | None = None
 ) -> onnxruntime.InferenceSession:
     """A session with exactly `threads` intra-op threads.
 
     Two sessions live in one process while two files are compared, so a session's threads stop spinning as soon as its
     run ends: otherwise the idle session would take cores from the one that is being timed.
+
+    Args:
+        path: of the ONNX file.
+        providers: in the order of preference.
+        threads: intra-op.
+        config: session configuration entries.
+        profile: begins the name of the file that a profile of the session goes to; None: no profile.
 
     Raises:
         ModelFileError: ONNX Runtime refuses the file.
@@ -44,6 +51,9 @@ def open_session(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3  # errors; its warnings are about its own optimiser
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     for key, value in config.items():
         options.add_session_config_entry(key, value)
     try:

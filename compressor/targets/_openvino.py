@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.core.errors import UnsupportedModel
+from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import InputSpec, cannot_load, make_arrays, resolve_shapes
+from compressor.targets._openvino_profile import read_profile
 from exporters import runtimes
 
 if TYPE_CHECKING:
@@ -29,6 +31,43 @@ def make_runner(
         UnsupportedModel: it was compiled for another device, or an input is not a tensor of numbers.
         InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
     """
+    _, request = _compiled(path, device, properties, batch_size, shapes, owner)
+
+    def run() -> None:
+        # Computes in this thread, as a C++ program's infer() does; start_async() would add a wake-up of another one,
+        # 6 % of a millisecond's model. The outputs stay in the request instead of being copied.
+        request.infer(share_outputs=True)
+
+    return run
+
+
+def profiled(
+    path: Path,
+    device: str,
+    properties: dict[str, Any],
+    batch_size: int,
+    shapes: Mapping[str, Sequence[int]],
+    owner: str,
+    inferences: int,
+) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+    """Seconds of each inference and its nodes, compiled as by `make_runner`.
+
+    Raises:
+        As `make_runner`.
+    """
+    counting = {**properties, "PERF_COUNT": True}
+    return read_profile(lambda: _compiled(path, device, counting, batch_size, shapes, owner), inferences)
+
+
+def _compiled(
+    path: Path,
+    device: str,
+    properties: dict[str, Any],
+    batch_size: int,
+    shapes: Mapping[str, Sequence[int]],
+    owner: str,
+) -> tuple[openvino.CompiledModel, openvino.InferRequest]:
+    """The compiled model, and a request whose inputs are set."""
     openvino = runtimes.openvino()
 
     core = openvino.Core()
@@ -53,13 +92,7 @@ def make_runner(
     request = compiled.create_infer_request()
     for i, spec in enumerate(specs):
         request.set_input_tensor(i, openvino.Tensor(arrays[spec.name]))
-
-    def run() -> None:
-        # Computes in this thread, as a C++ program's infer() does; start_async() would add a wake-up of another one,
-        # 6 % of a millisecond's model. The outputs stay in the request instead of being copied.
-        request.infer(share_outputs=True)
-
-    return run
+    return compiled, request
 
 
 def _input_specs(model: openvino.Model, owner: str) -> list[InputSpec]:

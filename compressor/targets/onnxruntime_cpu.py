@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import make_arrays, missing_package, resolve_shapes
 from compressor.targets._onnxruntime import input_specs, open_session
+from compressor.targets._onnxruntime_profile import profiled
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,17 @@ class OnnxRuntimeCpu:
             ModelFileError: ONNX Runtime refuses the file.
             InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
         """
-        session = open_session(path, ["CPUExecutionProvider"], threads, {})
-        specs = input_specs(session, self.name)
-        feed = make_arrays(specs, resolve_shapes(specs, batch_size, self.shapes, self.name))
+        return self._open(path, batch_size, threads, None)[1]
 
-        def run() -> None:
-            session.run(None, feed)
+    def nodes(
+        self, path: Path, batch_size: int, threads: int, inferences: int
+    ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+        """The runtime's own profile of `inferences`, set up as for `runner`: seconds of each whole, and the nodes.
 
-        return run
+        Raises:
+            As `runner`.
+        """
+        return profiled(lambda prefix: self._open(path, batch_size, threads, prefix), inferences)
 
     def describe(self) -> dict[str, str]:
         """What really runs."""
@@ -54,6 +62,18 @@ class OnnxRuntimeCpu:
             "precision": "as in the file",
             "spinning": "stops when a run ends",
         }
+
+    def _open(
+        self, path: Path, batch_size: int, threads: int, profile: Path | None
+    ) -> tuple[onnxruntime.InferenceSession, Callable[[], None]]:
+        session = open_session(path, ["CPUExecutionProvider"], threads, {}, profile)
+        specs = input_specs(session, self.name)
+        feed = make_arrays(specs, resolve_shapes(specs, batch_size, self.shapes, self.name))
+
+        def run() -> None:
+            session.run(None, feed)
+
+        return session, run
 
 
 PLUGIN = OnnxRuntimeCpu

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from compressor.core.errors import UnsupportedModel
+from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import make_arrays, missing_package, resolve_shapes
 from compressor.targets._onnxruntime import input_specs, open_session
+from compressor.targets._onnxruntime_profile import profiled
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _PROVIDER = "CUDAExecutionProvider"
 
@@ -50,11 +55,39 @@ class OnnxRuntimeCuda:
             UnsupportedModel: the session came up on another provider.
             InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
         """
+        return self._open(path, batch_size, threads, None)[1]
+
+    def nodes(
+        self, path: Path, batch_size: int, threads: int, inferences: int
+    ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+        """The runtime's own profile of `inferences`, set up as for `runner`: seconds of each whole, and the nodes.
+
+        Raises:
+            As `runner`.
+        """
+        return profiled(lambda prefix: self._open(path, batch_size, threads, prefix), inferences)
+
+    def describe(self) -> dict[str, str]:
+        """What really runs."""
+        import onnxruntime
+        import torch
+
+        return {
+            "runtime": f"onnxruntime {onnxruntime.__version__}",
+            "provider": _PROVIDER,
+            "device": torch.cuda.get_device_name(0),
+            "precision": "as in the file; convolutions may use TF32",
+            "transfers": "not timed",
+        }
+
+    def _open(
+        self, path: Path, batch_size: int, threads: int, profile: Path | None
+    ) -> tuple[onnxruntime.InferenceSession, Callable[[], None]]:
         import onnxruntime
 
         if hasattr(onnxruntime, "preload_dlls"):  # 1.21 and later: finds the CUDA libraries that come with PyTorch
             onnxruntime.preload_dlls()
-        session = open_session(path, [_PROVIDER], threads, {"session.disable_cpu_ep_fallback": "1"})
+        session = open_session(path, [_PROVIDER], threads, {"session.disable_cpu_ep_fallback": "1"}, profile)
         providers = session.get_providers()
         if providers[:1] != [_PROVIDER]:
             raise UnsupportedModel(
@@ -73,20 +106,7 @@ class OnnxRuntimeCuda:
             session.run_with_iobinding(binding)
             binding.synchronize_outputs()
 
-        return run
-
-    def describe(self) -> dict[str, str]:
-        """What really runs."""
-        import onnxruntime
-        import torch
-
-        return {
-            "runtime": f"onnxruntime {onnxruntime.__version__}",
-            "provider": _PROVIDER,
-            "device": torch.cuda.get_device_name(0),
-            "precision": "as in the file; convolutions may use TF32",
-            "transfers": "not timed",
-        }
+        return session, run
 
 
 PLUGIN = OnnxRuntimeCuda

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
-from compressor.targets._openvino import make_runner
+from compressor.targets._openvino import make_runner, profiled
 from exporters import runtimes
 
 
@@ -50,8 +51,18 @@ class OpenVinoGpu:
             UnsupportedModel: it was compiled for another device, or an input is not a tensor of numbers.
             InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
         """
-        properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        return make_runner(path, "GPU", properties, batch_size, self.shapes, self.name)
+        return make_runner(path, "GPU", self._properties(), batch_size, self.shapes, self.name)
+
+    def nodes(
+        self, path: Path, batch_size: int, threads: int, inferences: int
+    ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+        """The runtime's own profile of `inferences`, set up as for `runner`: seconds of each whole, and the nodes.
+
+        Raises:
+            As `runner`.
+        """
+        properties = self._properties()
+        return profiled(path, "GPU", properties, batch_size, self.shapes, self.name, inferences)
 
     def describe(self) -> dict[str, str]:
         """What really runs."""
@@ -64,6 +75,9 @@ class OpenVinoGpu:
             "hint": "latency",
             "shapes": "static",
         }
+
+    def _properties(self) -> dict[str, object]:
+        return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
 PLUGIN = OpenVinoGpu

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
 from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+from compressor.targets._program_profile import profiled
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,28 @@ class TorchCuda:
             InvalidOption: the inputs' shapes cannot be settled for `batch_size`.
         """
         import torch
-        from torch.export.passes import move_to_device_pass
-        from torch.utils import _pytree as pytree
 
         torch.set_num_threads(threads)
-        program = load_program(path)
-        arguments = make_arguments(program, batch_size, self.shapes, self.name)
-        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("cuda"), arguments)
-        infer = eager_runner(as_callable(move_to_device_pass(program, "cuda")), args, kwargs)
+        infer = eager_runner(*self._open(path, batch_size))
 
         def run() -> None:
             infer()
             torch.cuda.synchronize()
 
         return run
+
+    def nodes(
+        self, path: Path, batch_size: int, threads: int, inferences: int
+    ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
+        """The runtime's own profile of `inferences`, set up as for `runner`: seconds of each whole, and the nodes.
+
+        Raises:
+            As `runner`.
+        """
+        import torch
+
+        torch.set_num_threads(threads)
+        return profiled(*self._open(path, batch_size), inferences, device=True)
 
     def describe(self) -> dict[str, str]:
         """What really runs."""
@@ -72,6 +82,16 @@ class TorchCuda:
             "mode": "eager",
             "transfers": "not timed",
         }
+
+    def _open(self, path: Path, batch_size: int) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+        import torch
+        from torch.export.passes import move_to_device_pass
+        from torch.utils import _pytree as pytree
+
+        program = load_program(path)
+        arguments = make_arguments(program, batch_size, self.shapes, self.name)
+        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("cuda"), arguments)
+        return as_callable(move_to_device_pass(program, "cuda")), args, kwargs
 
 
 PLUGIN = TorchCuda

@@ -1,0 +1,34 @@
+"""What a runtime says about each node of its own, optimised graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node that the runtime really executed; what was fused into it is part of it.
+
+    `seconds` has one sample per inference; where the runtime tells means only (OpenVINO), one per block of inferences.
+    """
+
+    name: str  # as the runtime calls it
+    operator: str  # "Conv", "Convolution", "aten::conv2d"
+    seconds: tuple[float, ...]
+    inputs: tuple[tuple[int, ...], ...]  # shapes, weights included where the runtime counts them as inputs
+    outputs: tuple[tuple[int, ...], ...]
+    sources: tuple[str, ...] = ()  # names of the file's nodes that it stands for, where that is known
+    kernel: str = ""  # what implements it, where the runtime says so: "brgconv_avx2_f32", "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class NodeProfile:
+    """One file on one target, node by node, in the order of execution."""
+
+    target: str  # "onnxruntime:cpu"
+    path: Path
+    batch_size: int
+    threads: int
+    whole_s: tuple[float, ...]  # seconds of each inference; profiling costs time, so no latency to be quoted
+    nodes: tuple[NodeTime, ...]
