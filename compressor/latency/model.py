@@ -1,0 +1,135 @@
+"""Predicts how long a model takes at any widths: the sum of its nodes, set right by whole-model times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from compressor.graph.extents import Extents
+from compressor.latency.family import Family, fit
+from compressor.latency.lines import Line, Pattern, lines_of, values_in
+from compressor.latency.samples import ModelSample, NodeSample
+
+MOST_VARIABLES = 4  # with more, a node is taken to cost what it did on average
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What stands behind a prediction."""
+
+    n_samples: int  # of this model's graph
+    n_families: int
+    unexplained_share: float  # of the time, in nodes whose sizes nothing explains
+    error: float  # median of |predicted / measured - 1| over the samples of the whole model, each left out in turn
+
+
+class LatencyModel:
+    """Seconds per inference on one target, for any channels kept per group."""
+
+    def __init__(
+        self, samples: Sequence[ModelSample], extents: Extents, others: Sequence[NodeSample] = ()
+    ) -> None:
+        """
+        Args:
+            samples: of this model at different widths.
+            extents: of this model.
+            others: nodes that were measured in other models, on the same target of the same machine.
+
+        Raises:
+            ValueError: too few samples have the same graph.
+        """
+        self._extents = extents
+        lengths = [extents.at(sample.n_keep) for sample in samples]
+        self._lines, same, unexplained = lines_of(samples, lengths)
+        tables = _tables({line.pattern for line in self._lines}, samples, others)
+        self._families = {pattern: _fit(rows) for pattern, rows in tables.items() if rows}
+        self._lines = [line for line in self._lines]
+        self._touching: dict[str, list[Line]] = {name: [] for name in extents.groups}
+        for line in self._lines:
+            names = {group for size in line.variables for name in size.quantities for group in extents.groups_of(name)}
+            for name in names:
+                self._touching[name].append(line)
+        self._factor, self._constant = 1.0, 0.0
+        self._calibrate(same)
+        wrong = [abs(self.whole(sample.n_keep) / sample.whole_s - 1) for sample in same]
+        self.fitted = Fitted(len(same), len(self._families), unexplained, float(np.median(wrong)))
+
+    @property
+    def patterns(self) -> dict[Pattern, tuple[float, int]]:
+        """{pattern: (share of the whole model's time, distinct sizes measured)}."""
+        total = sum(line.seconds for line in self._lines)
+        shares: Counter[Pattern] = Counter()
+        for line in self._lines:
+            shares[line.pattern] += line.seconds / total  # type: ignore[assignment]
+        return {
+            pattern: (share, len(self._families[pattern].points) if pattern in self._families else 0)
+            for pattern, share in shares.items()
+        }
+
+    def whole(self, n_keep: Mapping[str, int]) -> float:
+        """Seconds; groups not named stay whole."""
+        lengths = self._extents.lengths(n_keep)
+        nodes = sum(float(self._line(line, lengths)) for line in self._lines)
+        return self._factor * nodes + self._constant
+
+    def alternatives(self, n_keep: Mapping[str, int], group: str, counts: np.ndarray) -> np.ndarray:
+        """What the nodes that `group` touches take if it keeps each of `counts` and all others stay: (n,) seconds.
+
+        The rest of the model is left out, so only differences between the entries mean something.
+        """
+        lengths = self._extents.lengths({**n_keep, group: counts})
+        total = np.zeros(len(counts))
+        for line in self._touching[group]:
+            total = total + self._line(line, lengths)
+        return self._factor * total
+
+    def _line(self, line: Line, lengths: Mapping[str, np.ndarray | float]) -> np.ndarray | float:
+        family = self._families.get(line.pattern)
+        if family is None or not line.variables:
+            return line.seconds
+        return line.count * family.time([_evaluated(size, lengths) for size in line.variables])
+
+    def _calibrate(self, samples: Sequence[ModelSample]) -> None:
+        """Nodes overlap, and calling the runtime takes time: whole = factor * sum + constant."""
+        sums = np.array([self.whole(sample.n_keep) for sample in samples])
+        wholes = np.array([sample.whole_s for sample in samples])
+        columns = np.stack([sums, np.ones(len(sums))], 1) / wholes[:, None]
+        (factor, constant), _ = nnls(columns, np.ones(len(sums)))
+        if factor > 0:
+            self._factor, self._constant = float(factor), float(constant)
+
+
+def _evaluated(size: object, lengths: Mapping[str, np.ndarray | float]) -> np.ndarray | float:
+    total: np.ndarray | float = float(size.constant)  # type: ignore[attr-defined]
+    for factor, names in size.terms:  # type: ignore[attr-defined]
+        product: np.ndarray | float = float(factor)
+        for name in names:
+            product = product * lengths[name]
+        total = total + product
+    return total
+
+
+def _fit(rows: list[tuple[tuple[int, ...], float]]) -> Family:
+    points = np.array([values for values, _ in rows], dtype=float).reshape(len(rows), -1)
+    return fit(points, np.array([seconds for _, seconds in rows]))
+
+
+def _tables(
+    patterns: set[Pattern], samples: Sequence[ModelSample], others: Sequence[NodeSample]
+) -> dict[Pattern, list[tuple[tuple[int, ...], float]]]:
+    """Measured sizes of every pattern that has variables."""
+    found: dict[Pattern, list[tuple[tuple[int, ...], float]]] = {pattern: [] for pattern in patterns}
+    by_kind: dict[tuple[str, tuple[int, ...]], list[Pattern]] = {}
+    for pattern in patterns:
+        by_kind.setdefault((pattern[0], tuple(len(shape) for shape in pattern[1])), []).append(pattern)
+    for node in (*(node for sample in samples for node in sample.nodes), *others):
+        kind = node.operator, tuple(len(shape) for shape in (*node.inputs, *node.outputs))
+        for pattern in by_kind.get(kind, ()):
+            values = values_in(pattern, node)
+            if values and len(values) <= MOST_VARIABLES:
+                found[pattern].append((values, node.seconds))
+    return found
