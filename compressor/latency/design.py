@@ -1,8 +1,8 @@
 """At which widths a model is timed, so that every layer is seen narrow and wide, and steps between widths show.
 
 Half of the choices lie along the way that plans go: all groups near one share, from all to little. The others are drawn
-for each group by itself, so that a layer's input and output are wide and narrow independently. Counts lie on the grid of
-counts that plans use, but for one choice in five: there a third of them lies beside it, so that a runtime that prefers
+for each group by itself, so that a layer's input and output are wide and narrow independently. Counts lie on the grid
+that plans use, but for one choice in five: there a third of them lies beside it, so that a runtime that prefers
 blocks is found out. (Not in more: beside the grid a runtime may fuse less, and its graph is another one.)
 """
 
@@ -36,11 +36,9 @@ def choices(grids: Mapping[str, Sequence[int]], seed: int = 0) -> Iterator[dict[
 
 def _count(grid: Sequence[int], share: float | None, beside: float, generator: random.Random) -> int:
     whole = grid[-1]
-    if share is None:
-        wanted = generator.uniform(NARROWEST, 1.0)
-    else:
-        wanted = share * generator.uniform(1 - JITTER, 1 + JITTER)
-    count = min(grid, key=lambda allowed: abs(allowed - wanted * whole))
+    low, high = (NARROWEST, 1.0) if share is None else (share * (1 - JITTER), share * (1 + JITTER))
+    wanted = generator.uniform(low, high) * whole
+    count = min(grid, key=lambda allowed: abs(allowed - wanted))
     if generator.random() < beside:
         count = max(min(2, whole), min(whole, count - generator.randint(0, max(1, grid[0]))))
     return count

@@ -80,9 +80,7 @@ def values_in(pattern: Pattern, node: NodeSample) -> tuple[int, ...] | None:
     return tuple(values[place] for place in sorted(values, reverse=True))
 
 
-def _explained(
-    nodes: Sequence[NodeSample], explanations: Explanations
-) -> tuple[Pattern, tuple[Size, ...]] | None:
+def _explained(nodes: Sequence[NodeSample], explanations: Explanations) -> tuple[Pattern, tuple[Size, ...]] | None:
     variables: dict[Size, int] = {}
     shapes: list[tuple[int, ...]] = []
     for same_place in zip(*((*node.inputs, *node.outputs) for node in nodes), strict=True):

@@ -30,9 +30,7 @@ class Fitted:
 class LatencyModel:
     """Seconds per inference on one target, for any channels kept per group."""
 
-    def __init__(
-        self, samples: Sequence[ModelSample], extents: Extents, others: Sequence[NodeSample] = ()
-    ) -> None:
+    def __init__(self, samples: Sequence[ModelSample], extents: Extents, others: Sequence[NodeSample] = ()) -> None:
         """
         Args:
             samples: of this model at different widths.
@@ -47,7 +45,6 @@ class LatencyModel:
         self._lines, same, unexplained = lines_of(samples, lengths)
         tables = _tables({line.pattern for line in self._lines}, samples, others)
         self._families = {pattern: _fit(rows) for pattern, rows in tables.items() if rows}
-        self._lines = [line for line in self._lines]
         self._touching: dict[str, list[Line]] = {name: [] for name in extents.groups}
         for line in self._lines:
             names = {group for size in line.variables for name in size.quantities for group in extents.groups_of(name)}
@@ -91,7 +88,7 @@ class LatencyModel:
         family = self._families.get(line.pattern)
         if family is None or not line.variables:
             return line.seconds
-        return line.count * family.time([_evaluated(size, lengths) for size in line.variables])
+        return line.count * family.time([np.asarray(_evaluated(size, lengths)) for size in line.variables])
 
     def _calibrate(self, samples: Sequence[ModelSample]) -> None:
         """Nodes overlap, and calling the runtime takes time: whole = factor * sum + constant."""

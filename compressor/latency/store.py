@@ -89,7 +89,7 @@ class Store:
         return [node for table in tables if table for sample in table.samples for node in sample.nodes]
 
     def save(self, model: str, samples: tuple[ModelSample, ...]) -> None:
-        """Keeps them, unless another run has kept more meanwhile. A cache that cannot be written is no reason to stop."""
+        """Keeps them, unless another run has kept more. A cache that cannot be written is no reason to stop."""
         path = self._path(model)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,9 @@ class Store:
                 if known is None or len(known.samples) < len(samples):
                     save_json(Table(self._place, model, samples), path)
         except (OSError, TimeoutError) as error:
-            self._note(f"Latency tables could not be kept in {path.parent} ({error}); they are measured again next time.")
+            self._note(
+                f"Latency tables could not be kept in {path.parent} ({error}); they are measured again next time."
+            )
 
     def _path(self, model: str) -> Path:
         return self._folder / f"{model}.json"
@@ -122,10 +124,13 @@ class Store:
             return
 
     def _say_what_is_not_used(self, model: str) -> None:
-        foreign = [path for path in self._base.glob(f"*/{self._folder.name}/{model}.json") if self._here not in path.parents]
+        foreign = [
+            path for path in self._base.glob(f"*/{self._folder.name}/{model}.json") if self._here not in path.parents
+        ]
         if foreign:
             self._note(
-                f"Latency tables of this model from another machine or runtime version ({len(foreign)} there) are not used."
+                "Latency tables of this model from another machine or runtime version are not used "
+                f"({len(foreign)} are there)."
             )
 
 

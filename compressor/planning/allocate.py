@@ -23,15 +23,15 @@ def by_rank(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], compar
 
     Scores that mean something only inside their group are divided by their group's mean first, as is usual.
     """
-    scaled = {g.name: scores[g.name] if comparable else _by_mean(scores[g.name]) for g in groups}
-    ranked = torch.cat([scaled[g.name] for g in groups]).sort().values  # (all channels,)
+    by_group = {g.name: scaled(scores[g.name], comparable) for g in groups}
+    ranked = torch.cat([by_group[g.name] for g in groups]).sort().values  # (all channels,)
 
     def at(level: float) -> Mapping[str, float]:
         n_removed = round(level * len(ranked))
         if n_removed == 0:
             return {group.name: group.n_channels for group in groups}
         threshold = ranked[min(n_removed, len(ranked)) - 1]
-        return {g.name: float((scaled[g.name] > threshold).sum()) for g in groups}
+        return {g.name: float((by_group[g.name] > threshold).sum()) for g in groups}
 
     return at
 
@@ -46,6 +46,7 @@ def by_ratios(groups: Sequence[ChannelGroup], ratios: Callable[[float], Mapping[
     return at
 
 
-def _by_mean(score: Tensor) -> Tensor:
+def scaled(score: Tensor, comparable: bool) -> Tensor:
+    """Scores of one group as they may be compared with another's."""
     mean = score.mean()
-    return score / mean if float(mean) > 0 else score
+    return score if comparable or float(mean) <= 0 else score / mean

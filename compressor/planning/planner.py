@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from compressor.core.errors import ContractViolation, InvalidOption, NothingPrunable, UnsupportedModel
 from compressor.core.groups import ChannelGroup, ModelCost, Role
 from compressor.core.protocols import MethodContext
-from compressor.planning.allocate import Allocation, by_rank, by_ratios, uniform
+from compressor.planning.allocate import Allocation, by_rank, by_ratios, scaled, uniform
 from compressor.planning.budget import Budget
 from compressor.planning.rounding import STEPS, grid_of
 from compressor.planning.widths import Widths, solve
+from compressor.planning.worth import worth_of_levels, worth_of_scores
 
 ALLOCATIONS = ("local", "global")
 NAMED = 3  # groups in a note, before the others are counted
@@ -74,7 +76,38 @@ class Planner:
             )
         n_left = len(groups) - len(self._judged)
         self._notes = [f"{n_left} groups stay whole: the method cannot judge them."] if n_left else []
-        self._wanted = uniform(self._judged) if allocation == "local" else self._judge.allocation(self._judged)
+        self._local = allocation == "local"
+        self._wanted = uniform(self._judged) if self._local else self._judge.allocation(self._judged)
+
+    @property
+    def groups(self) -> list[ChannelGroup]:
+        """Those that may lose channels and that the method can judge."""
+        return self._judged
+
+    def counts(self, steps: int = STEPS[-1]) -> dict[str, list[int]]:
+        """The counts that each group may have, ascending; a wide group in at least `steps` of them."""
+        return {group.name: grid_of(group, self._round_to, steps).counts() for group in self._judged}
+
+    def worth(self) -> dict[str, np.ndarray]:
+        """What keeping k channels of each group is worth, k from 0 to all: {group: (n_channels + 1,)}."""
+        if not self._local and isinstance(self._judge, _Scoring):
+            scores = self._judge.scores
+            comparable = self._judge.comparable
+            return worth_of_scores({g.name: scaled(scores[g.name], comparable) for g in self._judged})
+        return worth_of_levels(self._judged, self._cost, self._wanted)
+
+    def picked(self, group: ChannelGroup, n_keep: int) -> tuple[int, ...]:
+        """The channels of one group that the method keeps, ascending.
+
+        Raises:
+            ContractViolation: the method broke its protocol.
+        """
+        return _checked(self._judge.pick(group, n_keep), group, n_keep)
+
+    def widths_of(self, n_keep: Mapping[str, int]) -> Widths:
+        """Counts that somebody else chose, with the share of the multiply-accumulates that remains."""
+        share = Budget("macs", 0.5).share(self._judged, self._cost)
+        return Widths(dict(n_keep), share(n_keep), True)
 
     def widths(self, budget: Budget) -> Widths:
         """How many channels each group keeps."""
@@ -105,7 +138,7 @@ class Planner:
             ContractViolation: the method broke its protocol.
         """
         counts = widths.n_keep
-        keep = {g.name: _checked(self._judge.pick(g, counts[g.name]), g, counts[g.name]) for g in self._judged}
+        keep = {group.name: self.picked(group, counts[group.name]) for group in self._judged}
         return Decision(keep, widths.remaining, widths.met, (*self._notes, *notes, *self._heard.sentences()))
 
 

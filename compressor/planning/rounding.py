@@ -39,6 +39,14 @@ class Grid:
         """The next larger allowed count (the same at the top)."""
         return min(self.n_channels, (count // self.step + 1) * self.step)
 
+    def counts(self) -> list[int]:
+        """All of them, ascending.
+
+        >>> Grid(20, 8).counts()
+        [8, 16, 20]
+        """
+        return [*range(self.step, self.n_channels, self.step), self.n_channels]
+
     def below(self, count: int) -> int:
         """The next smaller allowed count (the same at the bottom)."""
         return max(min(self.step, self.n_channels), (count - 1) // self.step * self.step)

@@ -1,7 +1,8 @@
-"""The share of the multiply-accumulates at which a measured speed is reached: a search by measuring, not by predicting.
+"""The share at which a measured speed is reached: a search by measuring, not by predicting.
 
-Time falls with the share, but neither in proportion nor smoothly, and each measurement has an interval. So the next
-share is interpolated between the nearest that was too slow and the nearest that was fast enough, on logarithmic axes.
+The share is of the multiply-accumulates, or of the time that latency tables predict. Time falls with it, but neither
+in proportion nor smoothly, and each measurement has an interval. So the next share is interpolated between the
+nearest that was too slow and the nearest that was fast enough, on logarithmic axes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SHALLOWEST = 0.2  # d log(speed) / d log(share) that is believed beyond what was
 class Trial:
     """What one share gave. `speed` is in units of what was asked for: 1 is exactly that."""
 
-    share: float  # that remains of the multiply-accumulates
+    share: float  # that remains
     speed: float
     low: float  # lower end of its 95 % interval
 
@@ -31,17 +32,20 @@ class Trial:
         return self.low >= 1.0
 
 
-def seek(measure: Callable[[float], Trial], whole_speed: float, narrowest: float) -> list[Trial]:
+def seek(
+    measure: Callable[[float], Trial], whole_speed: float, narrowest: float, first: float | None = None
+) -> list[Trial]:
     """Trials in the order in which they were made; `best` chooses.
 
     Args:
         measure: of a share; the trial's own share is at most that one, since widths come in steps.
         whole_speed: of the whole model, in units of what was asked for; below 1.
         narrowest: share of the narrowest model that there can be.
+        first: share to begin with; None: the one at which speed would be reached if it rose as the share falls.
     """
     trials: list[Trial] = []
     slow, fast = Trial(1.0, whole_speed, whole_speed), None
-    share = _within(whole_speed, narrowest, 0.95)
+    share = _within(whole_speed if first is None else first, narrowest, 0.95)
     while len(trials) < MAX_TRIALS:
         trial = measure(share)
         if any(trial.share == earlier.share for earlier in trials):

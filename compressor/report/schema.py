@@ -74,6 +74,17 @@ class TimedRow:
     value: float  # times as fast as the original, or seconds per inference: the budget's unit
     interval: tuple[float, float]  # 95 %
     holds: bool  # all of the interval keeps the budget
+    predicted: float | None = None  # by the latency tables, in the same unit; None without tables
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """The latency tables of one target."""
+
+    target: str
+    n_models: int  # that were timed node by node
+    error: float  # median of |predicted / measured - 1| of these whole models
+    unexplained_share: float  # of the time, in nodes whose sizes follow no layer's channels
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class SpeedSearch:
     rows: tuple[TimedRow, ...]
     macs_share: float  # of the model whose widths were taken
     reached: bool  # on every target; the files that were written are timed again, and they decide
+    tables: tuple[TableRow, ...] = ()  # empty: widths were sought by their share of the MACs
 
 
 @dataclass(frozen=True)

@@ -64,22 +64,28 @@ def export_original(record: Record, formats: Sequence[str], folder: RunFolder) -
             record.base_files += export(record.source.original, record.source.inputs, missing, folder.work / "base")
 
 
-def timed(record: Record, target: str, files: Sequence[ExportedFile], effort: Effort) -> list[Measurement]:
+def shapes_of(record: Record) -> dict[str, tuple[int, ...]]:
+    """{input name: whole shape} as they are timed, with the run's batch size."""
+    options, inputs = record.options, record.source.inputs
+    return {n: (options.batch_size, *t.shape[1:]) for n, t in zip(inputs.names, inputs.tensors, strict=True)}
+
+
+def timed(record: Record, target: str, paths: Sequence[Path], effort: Effort) -> list[Measurement]:
     """Times files in alternation, with the run's threads, batch size and inputs.
 
     Raises:
         InvalidOption, ModelFileError, UnsupportedModel: the target cannot time these files.
     """
-    options, inputs = record.options, record.source.inputs
+    options = record.options
     return measure(
-        [file.path for file in files],
+        paths,
         target,
         factory_of(target),
         threads=options.threads,
         batch_size=options.batch_size,
         processes=effort.processes,
         seconds=effort.seconds,
-        shapes={n: (options.batch_size, *t.shape[1:]) for n, t in zip(inputs.names, inputs.tensors, strict=True)},
+        shapes=shapes_of(record),
         progress=record.progress,
     )
 
@@ -107,29 +113,36 @@ class Bench:
                 raise InvalidOption("compress", "--on", "targets that can be timed here", name, f"{reason}.")
             self._formats[name] = file.format
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{input name: whole shape} as they are timed."""
+        return shapes_of(self._record)
+
+    def original_file(self, format: str) -> ExportedFile:
+        """The original in that format, exported if it is not there yet."""
+        export_original(self._record, [format], self._folder)
+        return next(file for file in self._record.base_files if file.format == format)
+
     @contextmanager
-    def files_of(self, small: nn.Module) -> Iterator[list[ExportedFile]]:
-        """The small model's files, for as long as they are needed."""
+    def files_of(self, small: nn.Module) -> Iterator[dict[str, tuple[Path, Path]]]:
+        """{target: (original's file, small model's file)}, for as long as they are needed."""
         place = self._folder.work / "timed"
         formats = list(dict.fromkeys(self._formats.values()))
         with self._record.progress.step("Exporting a model, to time it"):
             files = export(small, self._record.source.inputs, formats, place)
         try:
-            yield files
+            yield {name: (self._path(name, self._record.base_files), self._path(name, files)) for name in self.targets}
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def against_original(
-        self, target: str, files: Sequence[ExportedFile], effort: Effort
-    ) -> tuple[Measurement, Measurement]:
-        """The original and one of `files` in alternation."""
-        base, small = (self._file(target, among) for among in (self._record.base_files, files))
-        before, after = timed(self._record, target, [base, small], effort)
+    def pair(self, target: str, files: tuple[Path, Path], effort: Effort) -> tuple[Measurement, Measurement]:
+        """The original's and the small model's file in alternation."""
+        before, after = timed(self._record, target, files, effort)
         return before, after
 
     def original(self, target: str, effort: Effort) -> Measurement:
         """The original alone."""
-        return timed(self._record, target, [self._file(target, self._record.base_files)], effort)[0]
+        return timed(self._record, target, [self._path(target, self._record.base_files)], effort)[0]
 
-    def _file(self, target: str, files: Sequence[ExportedFile]) -> ExportedFile:
-        return next(file for file in files if file.format == self._formats[target])
+    def _path(self, target: str, files: Sequence[ExportedFile]) -> Path:
+        return next(file.path for file in files if file.format == self._formats[target])

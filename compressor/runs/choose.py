@@ -25,6 +25,7 @@ from compressor.runs.contract import meet
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
+from compressor.runs.sensitivity import worth_of
 from compressor.surgery.expand import expand
 from exporters.signature import flatten_outputs
 
@@ -82,7 +83,10 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         coverage.groups, coverage.cost, method, _context(record, data, method), allocation, options.round_to
     )
     # RunOptions.budget names one of the five units.
-    decision = meet(record, planner, folder) if unit in MEASURED else planner.decide(Budget(unit, value))  # type: ignore[arg-type]
+    if unit in MEASURED:
+        decision = meet(record, planner, folder, lambda: worth_of(record, planner, data, folder))
+    else:
+        decision = planner.decide(Budget(unit, value))  # type: ignore[arg-type]
     cuts, attributes = expand(coverage.groups, decision.keep, source.module)
     sizes = {group.name: group.n_channels for group in coverage.groups}
     macs, params = CostModel(coverage.cost, coverage.groups).predict(

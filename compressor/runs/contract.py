@@ -1,20 +1,17 @@
 """A budget in time: the widths at which the exported file is as fast as was asked for, found by measuring.
 
-The models that are timed have the widths of a plan and the first channels of each group: which channels stay changes
-what the model knows, not how long it takes. So nothing is chosen, checked or trained before the widths are known.
+Widths come from plans in measured time (`runs.tables`), or, where a target's tables cannot be made, from a share of the
+multiply-accumulates. The models that are timed have the first channels of each group: which channels stay changes what
+the model knows, not how long it takes. So nothing is chosen, checked or trained before the widths are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from torch import nn
+from dataclasses import dataclass, replace
 
 from compressor.core.errors import InvalidOption
 from compressor.core.measurement import Measurement
 from compressor.core.options import MEASURED, flag
-from compressor.planning.budget import Budget
 from compressor.planning.planner import Decision, Planner
 from compressor.planning.seek import Trial, best, seek
 from compressor.planning.widths import Widths
@@ -25,28 +22,29 @@ from compressor.runs.bench import Bench, Effort
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
-from compressor.surgery.cut import cut_copy
-from compressor.surgery.expand import expand
+from compressor.runs.ways import Ways, Worth, ways_to_widths
 
-NARROWEST = 1e-9  # of the MACs: less than any model has
 # Many models are compared, and the last one is timed again: most can be told with little, few need more.
 SHORT, LONGER = Effort(4, 2.0), Effort(10, 12.0)
 
 
-def meet(record: Record, planner: Planner, folder: RunFolder) -> Decision:
+def meet(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -> Decision:
     """The decision whose file is as fast as was asked for; not `met` where none is, with a note that says why.
+
+    Args:
+        worth: works out what it is worth to keep k channels of each group; called only where tables can be measured.
 
     Raises:
         InvalidOption: a target is not here, or reads none of the exported formats; the original is fast enough.
     """
-    made = _search(record, planner, folder) if is_main_process() else None
+    made = _search(record, planner, folder, worth) if is_main_process() else None
     found = same_for_all(made, record.device)
     if found is None:
         raise RuntimeError("the main process searches")
-    record.speed_search = found
-    notes = [] if found.reached else [_shortfall(found, planner)]
-    decision = planner.choose(planner.widths(Budget("macs", found.macs_share)), notes)
-    return Decision(decision.keep, decision.remaining, found.reached, decision.notes)
+    record.speed_search, widths = found.search, found.widths
+    notes = [] if found.search.reached else [_shortfall(found)]
+    decision = planner.choose(widths, notes)
+    return Decision(decision.keep, decision.remaining, found.search.reached, decision.notes)
 
 
 def holds(record: Record, base: Measurement, compressed: Measurement) -> bool:
@@ -91,31 +89,42 @@ class Original:
     speed: float
 
 
-def _search(record: Record, planner: Planner, folder: RunFolder) -> SpeedSearch:
+@dataclass(frozen=True)
+class Found:
+    """The search, and the widths that it ended with."""
+
+    search: SpeedSearch
+    widths: Widths
+    narrowest: bool  # nothing narrower is possible
+
+
+def _search(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -> Found:
     """An interrupted search goes on: what was timed leads the same way again."""
     unit, asked = record.options.budget
     bench = Bench(record, folder)
-    known: dict[float, Timed] = {}  # by the share of MACs
+    ways = ways_to_widths(record, planner, bench, folder, worth)
+    known: dict[float, tuple[Widths, Timed]] = {}  # by share
 
     def measure(share: float) -> Trial:
-        """Times the model that has at most this share of the MACs, on every target; the slowest one decides."""
-        widths = planner.widths(Budget("macs", share))
-        if widths.remaining in known:
-            return Trial(widths.remaining, 0.0, 0.0)  # `seek` knows it already
-        name = f"timed-{len(widths.n_keep)}-groups-{len(known)}"
-        found = folder.remember(name, Timed, lambda: _timed(record, bench, widths))
-        known[widths.remaining] = found
+        """Times the model that has at most this share, on every target; the slowest one decides."""
+        own, widths = ways.widths(share)
+        if own in known:
+            return Trial(own, 0.0, 0.0)  # `seek` knows it already
+        name = f"timed-{ways.name}-{len(widths.n_keep)}-groups-{len(known)}"
+        found = folder.remember(name, Timed, lambda: _timed(record, bench, ways, widths))
+        known[own] = widths, found
         for row in found.rows:
             record.progress.note(f"{row.macs_share:.1%} of the MACs: {measured(unit, row)}")
         speed = min((_in_units(unit, asked, row) for row in found.rows), key=lambda each: each.low)
-        return Trial(widths.remaining, speed.value, speed.low)
+        return Trial(own, speed.value, speed.low)
 
     whole = folder.remember("timed-original", Original, lambda: Original(_whole_speed(record, bench)))
-    trials = seek(measure, whole.speed, planner.widths(Budget("macs", NARROWEST)).remaining)
+    trials = seek(measure, whole.speed, ways.narrowest, ways.first(whole.speed))
     found = best(trials)
-    return SpeedSearch(
-        unit, asked, tuple(row for each in known.values() for row in each.rows), found.share, found.holds
-    )
+    widths = known[found.share][0]
+    rows = tuple(row for _, each in known.values() for row in each.rows)
+    search = SpeedSearch(unit, asked, rows, widths.remaining, found.holds, ways.tables)
+    return Found(search, widths, found.share <= ways.narrowest)
 
 
 def _whole_speed(record: Record, bench: Bench) -> float:
@@ -131,27 +140,20 @@ def _whole_speed(record: Record, bench: Bench) -> float:
     return asked / slowest
 
 
-def _timed(record: Record, bench: Bench, widths: Widths) -> Timed:
+def _timed(record: Record, bench: Bench, ways: Ways, widths: Widths) -> Timed:
     """Original and small model on every target; again, for longer, where the interval does not tell."""
     unit, asked = record.options.budget
     rows = []
-    with bench.files_of(_small(record, widths)) as files:
+    with ways.files(widths) as files:
         for name in bench.targets:
             for effort in (SHORT, Effort()):
-                pair = bench.against_original(name, files, effort)
+                pair = bench.pair(name, files[name], effort)
                 speed = judged(unit, asked, *pair)
                 if speed.low >= 1.0 or speed.value < 1.0:
                     break
-            rows.append(_row(unit, asked, widths.remaining, name, pair))
+            row = _row(unit, asked, widths.remaining, name, pair)
+            rows.append(replace(row, predicted=ways.predicted(name, widths, unit, pair[0])))
     return Timed(tuple(rows))
-
-
-def _small(record: Record, widths: Widths) -> nn.Module:
-    if record.coverage is None:
-        raise RuntimeError("coverage comes before the contract")
-    keep: Mapping[str, Sequence[int]] = {name: range(count) for name, count in widths.n_keep.items()}
-    module = record.source.module
-    return cut_copy(module, *expand(record.coverage.groups, keep, module))
 
 
 def _row(unit: str, asked: float, share: float, target: str, pair: tuple[Measurement, Measurement]) -> TimedRow:
@@ -168,13 +170,13 @@ def _in_units(unit: str, asked: float, row: TimedRow) -> Estimate:
     return Estimate(asked / row.value, asked / high, asked / low)
 
 
-def _shortfall(found: SpeedSearch, planner: Planner) -> str:
-    told = ", ".join(measured(found.unit, row) for row in found.rows if row.macs_share == found.macs_share)
-    narrowest = planner.widths(Budget("macs", NARROWEST)).remaining
+def _shortfall(found: Found) -> str:
+    search = found.search
+    told = ", ".join(measured(search.unit, row) for row in search.rows if row.macs_share == search.macs_share)
     reason = (
         "the narrowest model that the graph and --round-to allow"
-        if found.macs_share <= narrowest
+        if found.narrowest
         else "the fastest of those that were timed"
     )
-    asked = asked_for(found.unit, found.asked)
-    return f"{asked} was not reached: {told}, with {reason} ({found.macs_share:.1%} of the MACs)."
+    asked = asked_for(search.unit, search.asked)
+    return f"{asked} was not reached: {told}, with {reason} ({search.macs_share:.1%} of the MACs)."

@@ -49,9 +49,9 @@ def _time(record: Record, name: str, target: Any, file: ExportedFile | None) -> 
         return Timing(name, unavailable=reason)
     base = next(original for original in record.base_files if original.format == file.format)
     try:
-        before, after = timed(record, name, [base, file], Effort())
+        before, after = timed(record, name, [base.path, file.path], Effort())
         if not holds(record, before, after):
-            before, after = timed(record, name, [base, file], LONGER)
+            before, after = timed(record, name, [base.path, file.path], LONGER)
     except (InvalidOption, ModelFileError, UnsupportedModel) as error:  # no reason to lose everything else
         record.note(f"{name} was not timed: {error}")
         return Timing(name, unavailable=str(error))

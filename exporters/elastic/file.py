@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporters.elastic.probes import MOST_ENTRIES, fingerprint
 from exporters.elastic.sizes import Explanations, Size, Vector
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class ElasticFile:
         models = [onnx.load(str(file.path)) for file in files]
         names = set(whole.quantities).intersection(*(file.quantities for file in others))
         self._explanations = Explanations({n: tuple(file.quantities[n] for file in files) for n in sorted(names)})
+        self.fingerprint = fingerprint(whole.path)
         self._model = models[0]
         self._arrays = {t.name: onnx.numpy_helper.to_array(t) for t in self._model.graph.initializer}
         self._seen: set[str] = set()
@@ -66,14 +68,6 @@ class ElasticFile:
         self._compare_nodes([model.graph for model in models])
         self._compare_weights([model.graph for model in models])
         self._free_interface()
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for files with the same nodes and the same sizes, whatever their weights are."""
-        import hashlib
-
-        shapes = sorted((name, array.shape, str(array.dtype)) for name, array in self._arrays.items())
-        return hashlib.sha256(self._skeleton.graph.SerializeToString() + repr(shapes).encode()).hexdigest()
 
     def write(self, path: Path, quantities: Mapping[str, int]) -> Path:
         """The file in which every quantity has the given value, at most that of the whole file."""
@@ -118,7 +112,7 @@ class ElasticFile:
         del self._model
 
     def _compare_weights(self, graphs: Sequence[onnx.GraphProto]) -> None:
-        """Weights are found by where they are read: exporters merge equal constants, which others are at other sizes."""
+        """Weights are found by where they are read: exporters merge constants that are equal at one size."""
         stored = [{tensor.name: tensor for tensor in graph.initializer} for graph in graphs]
         known: dict[tuple[str, Any], str] = {}  # (name in the whole file, sizes) -> name in the files to be written
         for number, nodes in enumerate(zip(*(graph.node for graph in graphs), strict=True)):
@@ -154,7 +148,8 @@ class ElasticFile:
             for axis, sizes in enumerate(zip(*(tensor.dims for tensor in tensors), strict=True))
         )
         whole_numbers = tensors[0].data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-        if not whole_numbers or any(not size.is_constant for size in shape):
+        many = int(np.prod(tensors[0].dims)) > MOST_ENTRIES
+        if not whole_numbers or many or any(not size.is_constant for size in shape):
             return shape, ()
         entries = [onnx.numpy_helper.to_array(tensor).ravel().tolist() for tensor in tensors]
         if all(entry == entries[0] for entry in entries):
@@ -180,9 +175,8 @@ class ElasticFile:
                     shape, values = self._of_tensors([other.t for other in found], where)
                     if any(not size.is_constant for size in (*shape, *values)):
                         self._constants.append((number, place, shape, values))
-                elif attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-                    if any(other != attribute for other in found):
-                        raise NotElastic(f"{first.name} has a body that changes with the sizes.")
+                elif _is_body(attribute) and any(other != attribute for other in found):
+                    raise NotElastic(f"{first.name} has a body that changes with the sizes.")
 
     def _compare_integers(self, node: int, place: int, found: Sequence[onnx.AttributeProto], where: str) -> None:
         import onnx
@@ -204,6 +198,12 @@ class ElasticFile:
             told = ", ".join(str(number) for number in numbers)
             raise NotElastic(f"{where} is {told} at different sizes, which no layer's channels explain.")
         return size
+
+
+def _is_body(attribute: onnx.AttributeProto) -> bool:
+    import onnx
+
+    return attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 def _cropped(

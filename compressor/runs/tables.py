@@ -1,0 +1,169 @@
+"""Plans in time: latency tables of every target, what channels are worth, and the best widths for any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from compressor.core.errors import CompressionError
+from compressor.graph.extents import Extents
+from compressor.latency.build import build
+from compressor.latency.model import LatencyModel
+from compressor.latency.store import Store, place_of
+from compressor.planning.frontier import Candidates, Frontier, without_dominated
+from compressor.planning.planner import Planner
+from compressor.profiling.machine import machine_facts
+from compressor.profiling.nodes import NodeProfiler
+from compressor.report.schema import TableRow
+from compressor.runs.bench import Bench
+from compressor.runs.elastic import NotElastic, elastic_file, extents_of
+from compressor.runs.folder import RunFolder
+from compressor.runs.record import Record
+from compressor.targets import factory_of, load_target
+from exporters.elastic.file import ElasticFile
+
+ONNX = "onnx"
+SAME = 1.002  # costs this near are equal: the wider count is free
+MOST_COUNTS = 32  # of one group
+
+
+@dataclass(frozen=True)
+class TimePlans:
+    """Widths for any share of the original's time, and files of them to time."""
+
+    file: ElasticFile
+    extents: Extents
+    models: dict[str, LatencyModel]  # by target
+    frontier: Frontier
+    whole: Path  # the original's ONNX file
+
+    @property
+    def rows(self) -> tuple[TableRow, ...]:
+        """For the report."""
+        return tuple(
+            TableRow(name, model.fitted.n_samples, model.fitted.error, model.fitted.unexplained_share)
+            for name, model in self.models.items()
+        )
+
+    def write(self, path: Path, n_keep: Mapping[str, int]) -> Path:
+        """The model's file at these widths, without exporting it."""
+        return self.file.write(path, self.extents.at(n_keep))
+
+
+class Slowest:
+    """The share of its own time that the model takes on the target where it gains least."""
+
+    def __init__(self, models: Sequence[LatencyModel]) -> None:
+        self._models = [(model, model.whole({})) for model in models]
+
+    def whole(self, n_keep: Mapping[str, int]) -> float:
+        """Share of the original's time."""
+        return max(model.whole(n_keep) / original for model, original in self._models)
+
+    def alternatives(self, n_keep: Mapping[str, int], group: str, counts: np.ndarray) -> np.ndarray:
+        """The same with one group at each of `counts`; but for a constant where there is one target."""
+        if len(self._models) == 1:
+            model, original = self._models[0]
+            return model.alternatives(n_keep, group, counts) / original
+        here = np.array([n_keep[group]])
+        found = []
+        for model, original in self._models:
+            costs = model.alternatives(n_keep, group, np.concatenate([counts, here]))
+            found.append((model.whole(n_keep) + costs[:-1] - costs[-1]) / original)
+        return np.max(found, axis=0)
+
+
+def time_plans(
+    record: Record, planner: Planner, bench: Bench, folder: RunFolder, worth: Callable[[], Mapping[str, np.ndarray]]
+) -> TimePlans | None:
+    """Measured tables and the plans that follow; None, with a note that says why, where there cannot be any.
+
+    Args:
+        worth: works out what keeping k channels of each group is worth, k from 0 to all; called after the tables.
+    """
+    foreign = [name for name in bench.targets if ".onnx" not in load_target(name)().accepts]
+    if foreign:
+        record.note(_instead(f"{foreign[0]} reads no ONNX files"))
+        return None
+    extents = extents_of(record)
+    try:
+        whole = bench.original_file(ONNX).path
+        file = elastic_file(record, whole, extents, folder)
+    except NotElastic as error:
+        record.note(_instead(f"of the ONNX file {error}"))
+        return None
+    counts = {name: _thinned(found) for name, found in planner.counts().items()}
+    models: dict[str, LatencyModel] = {}
+    for name in bench.targets:
+        try:
+            models[name] = _tables(record, name, file, extents, counts, bench)
+        except CompressionError as error:
+            record.note(_instead(str(error)))
+            return None
+    cost = Slowest(list(models.values()))
+    frontier = Frontier(_candidates(counts, worth(), cost), cost)
+    return TimePlans(file, extents, models, frontier, whole)
+
+
+def _tables(
+    record: Record,
+    target: str,
+    file: ElasticFile,
+    extents: Extents,
+    counts: Mapping[str, Sequence[int]],
+    bench: Bench,
+) -> LatencyModel:
+    options = record.options
+    details = load_target(target)().describe()
+    place = place_of(machine_facts(), target, details, options.threads, options.batch_size)
+    profiler = NodeProfiler(
+        target,
+        factory_of(target),
+        threads=options.threads,
+        batch_size=options.batch_size,
+        shapes=bench.shapes,
+    )
+    with profiler as opened, TemporaryDirectory(prefix="compressor-tables-") as room:
+        return build(
+            file,
+            extents,
+            counts,
+            partial(opened.profile),
+            Store(place, record.note),
+            Path(room),
+            record.progress,
+            target,
+        )
+
+
+def _candidates(
+    counts: Mapping[str, Sequence[int]], worth: Mapping[str, np.ndarray], cost: Slowest
+) -> dict[str, Candidates]:
+    """Counts that somebody may choose: none that costs as much as a wider one of its group."""
+    whole = {name: found[-1] for name, found in counts.items()}
+    candidates = {}
+    for name, found in counts.items():
+        numbers = np.array(found)
+        costs = cost.alternatives(whole, name, numbers)
+        # Costs are shares of the whole model's time; so small a difference is free.
+        floor = cost.whole(whole) * (SAME - 1)
+        rounded = np.round(costs / floor) * floor if len(found) > 1 else costs
+        candidates[name] = without_dominated(
+            Candidates(numbers, worth[name][numbers]), list(np.minimum(costs, rounded))
+        )
+    return candidates
+
+
+def _thinned(counts: Sequence[int]) -> list[int]:
+    """At most `MOST_COUNTS` of them, evenly, the last among them."""
+    stride = -(-len(counts) // MOST_COUNTS)
+    return list(counts[::-1][::stride][::-1])
+
+
+def _instead(reason: str) -> str:
+    return f"Widths were sought by their share of the MACs instead of measured tables: {reason}"

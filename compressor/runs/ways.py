@@ -1,0 +1,128 @@
+"""The two ways from a share of what there was to widths: of measured time, and of the multiply-accumulates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from compressor.core.measurement import Measurement
+from compressor.planning.budget import Budget
+from compressor.planning.planner import Planner
+from compressor.planning.seek import AIM
+from compressor.planning.widths import Widths
+from compressor.profiling.statistics import latency_of
+from compressor.report.schema import TableRow
+from compressor.runs.bench import Bench
+from compressor.runs.elastic import narrowed
+from compressor.runs.folder import RunFolder
+from compressor.runs.record import Record
+from compressor.runs.tables import TimePlans, time_plans
+
+NARROWEST = 1e-9  # of the MACs: less than any model has
+Worth = Callable[[], Mapping[str, np.ndarray]]
+Files = Mapping[str, tuple[Path, Path]]  # by target: the original's and the small model's
+
+
+class Ways(Protocol):
+    """From a share to widths, and to files of them."""
+
+    name: str
+    tables: tuple[TableRow, ...]
+
+    @property
+    def narrowest(self) -> float:
+        """The least share that there can be."""
+
+    def first(self, whole_speed: float) -> float:
+        """The share to try first, where the original has this speed in units of what was asked for."""
+
+    def widths(self, share: float) -> tuple[float, Widths]:
+        """The widths with at most this share, or the narrowest; and their own share."""
+
+    def files(self, widths: Widths) -> AbstractContextManager[Files]:
+        """Files to time, for as long as they are needed."""
+
+    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> float | None:
+        """Speed-up, or seconds, that tables promise on one target; None without tables."""
+
+
+def ways_to_widths(record: Record, planner: Planner, bench: Bench, folder: RunFolder, worth: Worth) -> Ways:
+    """By measured time where every target's tables can be made; else by multiply-accumulates, with a note."""
+    plans = time_plans(record, planner, bench, folder, worth)
+    return ByMacs(record, planner, bench) if plans is None else ByTime(planner, plans, folder)
+
+
+class ByTime:
+    """Plans of the frontier; their files are written without exporting anything."""
+
+    name = "in-time"
+
+    def __init__(self, planner: Planner, plans: TimePlans, folder: RunFolder) -> None:
+        self._planner, self._plans, self._folder = planner, plans, folder
+        self.tables = plans.rows
+
+    @property
+    def narrowest(self) -> float:
+        """Share of the time on the target that gains least."""
+        return self._plans.frontier.narrowest.cost
+
+    def first(self, whole_speed: float) -> float:
+        """Tables promise what they measured, so the aim is tried at once."""
+        return whole_speed / AIM
+
+    def widths(self, share: float) -> tuple[float, Widths]:
+        """Worth most within the time."""
+        choice = self._plans.frontier.best(share) or self._plans.frontier.narrowest
+        return choice.cost, self._planner.widths_of(choice.n_keep)
+
+    @contextmanager
+    def files(self, widths: Widths) -> Iterator[Files]:
+        """ONNX files for every target; the original's is written in the same way."""
+        self._folder.work.mkdir(parents=True, exist_ok=True)
+        path = self._plans.write(self._folder.work / "timed.onnx", widths.n_keep)
+        try:
+            yield dict.fromkeys(self._plans.models, (self._plans.whole, path))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> float | None:
+        """By the target's tables, relative to the original as it was timed now."""
+        model = self._plans.models[target]
+        ratio = model.whole({}) / model.whole(widths.n_keep)
+        return ratio if unit == "speedup" else latency_of(base).value / ratio
+
+
+class ByMacs:
+    """Widths that fall together, as --allocation says; every model that is timed is exported."""
+
+    name = "by-macs"
+    tables: tuple[TableRow, ...] = ()
+
+    def __init__(self, record: Record, planner: Planner, bench: Bench) -> None:
+        self._record, self._planner, self._bench = record, planner, bench
+
+    @property
+    def narrowest(self) -> float:
+        """Share of the multiply-accumulates."""
+        return self._planner.widths(Budget("macs", NARROWEST)).remaining
+
+    def first(self, whole_speed: float) -> float:
+        """As if time were multiply-accumulates."""
+        return whole_speed
+
+    def widths(self, share: float) -> tuple[float, Widths]:
+        """As a budget of multiply-accumulates would have them."""
+        widths = self._planner.widths(Budget("macs", share))
+        return widths.remaining, widths
+
+    def files(self, widths: Widths) -> AbstractContextManager[Files]:
+        """Exported."""
+        return self._bench.files_of(narrowed(self._record, widths.n_keep))
+
+    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> None:
+        """Multiply-accumulates promise nothing."""
+        return None
