@@ -1,10 +1,11 @@
-"""Measures until the tables are good enough, and says how good they are."""
+"""Times a model at many widths, until its tables are good enough; what was timed before is taken from the store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -13,113 +14,144 @@ from compressor.core.node_times import NodeProfile
 from compressor.core.progress import Progress
 from compressor.graph.extents import Extents
 from compressor.latency.design import choices
+from compressor.latency.lines import LEAST_SAMPLES, lines_of
 from compressor.latency.model import LatencyModel
-from compressor.latency.samples import ModelSample, sample_of
+from compressor.latency.samples import ModelSample, NodeSample, sample_of
 from compressor.latency.store import Store
 from exporters.elastic.file import ElasticFile
 
-FEWEST, MOST = 12, 60  # models that are timed
-LIMIT_S = 150.0
+Grids = Mapping[str, Sequence[int]]  # counts that each group may have, ascending
+STEPS = (16, 8, 4, 2)  # of widths, from coarse to fine
+FEWEST, MOST = 16, 60  # models that are timed
+LIMIT_S = 120.0
 # So many sizes of a node with one, two, ... variables, where it takes a share of the time that counts.
-ENOUGH = {0: 1, 1: 6, 2: 16, 3: 24, 4: 30}
+ENOUGH = {1: 6, 2: 16, 3: 24, 4: 30}
 COUNTS = 0.01  # of the whole model's time
-INFERENCES = (6, 24)
+UNEXPLAINED = 0.1  # of the time: more of it and sizes are padded, or the graph changes
+FEW_INFERENCES, MANY_INFERENCES = 6, 24
 SAMPLING_S = 0.35  # of one model
 
 
-def build(
-    file: ElasticFile,
-    extents: Extents,
-    grids: Mapping[str, Sequence[int]],
-    profile: Callable[[Path, int], NodeProfile],
-    store: Store,
-    room: Path,
-    progress: Progress,
-    label: str,
-) -> LatencyModel:
-    """The model of the latency on one target; takes what the store has, and measures only what is missing.
+class Tabulation:
+    """One model on one target."""
 
-    Args:
-        file: writes the model at any widths.
-        extents: its axes.
-        grids: counts that plans may choose from.
-        profile: of a file, with that many inferences.
-        store: tables of this target on this machine.
-        room: where files may be written; nothing stays.
-        progress: is told of each model.
-        label: the target, for people.
+    def __init__(
+        self,
+        file: ElasticFile,
+        extents: Extents,
+        profile: Callable[[Path, int], NodeProfile],
+        store: Store,
+        room: Path,
+        progress: Progress,
+        label: str,
+    ) -> None:
+        """
+        Args:
+            file: writes the model at any widths.
+            extents: its axes.
+            profile: of a file, with that many inferences.
+            store: tables of this target on this machine.
+            room: where files may be written; nothing stays.
+            progress: is told of each model.
+            label: the target, for people.
+        """
+        self._file, self._extents, self._profile = file, extents, profile
+        self._store, self._room, self._progress, self._label = store, room, progress, label
 
-    Raises:
-        UnsupportedModel: the runtime's graph differs too much from one choice of widths to the next.
-    """
-    key = _key(file, grids)
-    samples = list(store.samples(key))
-    others = store.others(key)
-    design = choices(grids)
-    for _ in samples:
-        next(design)
-    begin, model = perf_counter(), None
-    known = len(samples)
-    with progress.step(f"Measuring latency tables on {label}", MOST) as step:
-        step.advance(known)
-        while True:
-            if len(samples) >= FEWEST and (len(samples) - known) % 4 == 0:
-                model = _model(samples, extents, others)
-                if model is not None and _enough(model):
-                    break
-            if len(samples) >= MOST or (perf_counter() - begin > LIMIT_S and len(samples) >= FEWEST):
+    def finest_step(self, grids: Callable[[int], Grids]) -> int:
+        """The smallest step between widths at which the runtime runs the same nodes as at the largest, unpadded.
+
+        At widths that do not suit its blocks a runtime computes on padded channels or leaves its fast layout, so what
+        lies between costs as much as what lies above, or more.
+
+        Args:
+            grids: for a step.
+
+        Raises:
+            UnsupportedModel: the graph is another one at each choice of widths, even with the largest step.
+        """
+        found = 0
+        for step in STEPS:
+            if found and grids(step) == grids(found):
+                found = step  # no group is wide enough to tell
+                continue
+            samples = self._samples(grids(step), LEAST_SAMPLES + 1, f"Finding steps of widths on {self._label}")
+            if not self._regular(samples):
                 break
-            samples.append(_timed(next(design), file, extents, profile, room))
-            step.advance(1)
-            if len(samples) % 8 == 0:
-                store.save(key, tuple(samples))
-    if len(samples) > known:
-        store.save(key, tuple(samples))
-    model = model or _model(samples, extents, others)
-    if model is None:
-        raise UnsupportedModel(f"{label}: the runtime's graph differs from one choice of widths to the next.")
-    return model
+            found = step
+        if not found:
+            raise UnsupportedModel(f"{self._label} runs another graph at each choice of widths.")
+        return found
 
+    def build(self, grids: Grids) -> LatencyModel:
+        """Measures until every kind of node that counts was seen at enough sizes.
 
-def _timed(
-    n_keep: dict[str, int],
-    file: ElasticFile,
-    extents: Extents,
-    profile: Callable[[Path, int], NodeProfile],
-    room: Path,
-) -> ModelSample:
-    path = file.write(room / "widths.onnx", extents.at(n_keep))
-    few, many = INFERENCES
-    try:
-        found = profile(path, few)
-        typical = sorted(found.whole_s)[len(found.whole_s) // 2]
-        wanted = min(many, int(SAMPLING_S / typical))
-        if wanted > 2 * few:
-            found = profile(path, wanted)
-    finally:
-        path.unlink(missing_ok=True)
-    return sample_of(n_keep, found)
+        Raises:
+            UnsupportedModel: the runtime's graph is another one at each choice of widths.
+        """
+        others = self._store.others(self._key(grids))
+        begin, n = perf_counter(), FEWEST
+        while True:
+            samples = self._samples(grids, n, f"Measuring latency tables on {self._label}")
+            model = self._model(samples, others)
+            if _enough(model) or n >= MOST or perf_counter() - begin > LIMIT_S:
+                return model
+            n = min(MOST, len(samples) + 8)
 
+    def _samples(self, grids: Grids, n: int, what: str) -> list[ModelSample]:
+        """At least the first `n` choices of the design: those in the store, and the others measured."""
+        key = self._key(grids)
+        samples = list(self._store.samples(key))
+        if len(samples) >= n:
+            return samples
+        missing = islice(choices(grids), len(samples), n)
+        with self._progress.step(what, n - len(samples)) as step:
+            for n_keep in missing:
+                samples.append(self._timed(n_keep))
+                step.advance(1)
+        self._store.save(key, tuple(samples))
+        return samples
 
-def _model(samples: Sequence[ModelSample], extents: Extents, others: Sequence) -> LatencyModel | None:  # type: ignore[type-arg]
-    try:
-        return LatencyModel(samples, extents, others)
-    except ValueError:
-        return None
+    def _timed(self, n_keep: dict[str, int]) -> ModelSample:
+        path = self._file.write(self._room / "widths.onnx", self._extents.at(n_keep))
+        try:
+            found = self._profile(path, FEW_INFERENCES)
+            typical = sorted(found.whole_s)[len(found.whole_s) // 2]
+            wanted = min(MANY_INFERENCES, int(SAMPLING_S / typical))
+            if wanted > 2 * FEW_INFERENCES:
+                found = self._profile(path, wanted)
+        finally:
+            path.unlink(missing_ok=True)
+        return sample_of(n_keep, found)
+
+    def _regular(self, samples: Sequence[ModelSample]) -> bool:
+        """Whether all of them have one graph, whose sizes follow the widths."""
+        if len({sample.operators for sample in samples}) > 1:
+            return False
+        _, _, unexplained = lines_of(samples, [self._extents.at(sample.n_keep) for sample in samples])
+        return unexplained <= UNEXPLAINED
+
+    def _model(self, samples: Sequence[ModelSample], others: Sequence[NodeSample]) -> LatencyModel:
+        try:
+            return LatencyModel(samples, self._extents, others)
+        except ValueError as error:
+            raise UnsupportedModel(f"{self._label} runs another graph at each choice of widths ({error}).") from error
+
+    def _key(self, grids: Grids) -> str:
+        plain = {name: list(grid) for name, grid in grids.items()}
+        told = json.dumps([self._file.fingerprint, plain], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:24]
 
 
 def _enough(model: LatencyModel) -> bool:
     return all(
-        n_sizes >= ENOUGH.get(_n_variables(pattern), max(ENOUGH.values()))
-        for pattern, (share, n_sizes) in model.patterns.items()
-        if share >= COUNTS and _n_variables(pattern)
+        n_sizes >= ENOUGH.get(n_variables, max(ENOUGH.values()))
+        for n_variables, share, n_sizes in _seen(model)
+        if share >= COUNTS and n_variables
     )
 
 
-def _n_variables(pattern: tuple[str, tuple[tuple[int, ...], ...]]) -> int:
-    return -min((size for shape in pattern[1] for size in shape if size < 0), default=0)
-
-
-def _key(file: ElasticFile, grids: Mapping[str, Sequence[int]]) -> str:
-    told = json.dumps([file.fingerprint, {name: list(grid) for name, grid in grids.items()}], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:24]
+def _seen(model: LatencyModel) -> Iterator[tuple[int, float, int]]:
+    """(variables, share of the time, distinct sizes) of each kind of node."""
+    for (_, shapes), (share, n_sizes) in model.patterns.items():
+        yield -min((size for shape in shapes for size in shape if size < 0), default=0), share, n_sizes

@@ -84,9 +84,9 @@ class Planner:
         """Those that may lose channels and that the method can judge."""
         return self._judged
 
-    def counts(self, steps: int = STEPS[-1]) -> dict[str, list[int]]:
-        """The counts that each group may have, ascending; a wide group in at least `steps` of them."""
-        return {group.name: grid_of(group, self._round_to, steps).counts() for group in self._judged}
+    def counts(self, step: int) -> dict[str, list[int]]:
+        """The counts that each group may have, ascending, in widths of that step, or of --round-to where given."""
+        return {group.name: grid_of(group, self._round_to or step).counts() for group in self._judged}
 
     def worth(self) -> dict[str, np.ndarray]:
         """What keeping k channels of each group is worth, k from 0 to all: {group: (n_channels + 1,)}."""

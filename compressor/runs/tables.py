@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.core.errors import CompressionError
 from compressor.graph.extents import Extents
-from compressor.latency.build import build
+from compressor.latency.build import Tabulation
 from compressor.latency.model import LatencyModel
 from compressor.latency.store import Store, place_of
 from compressor.planning.frontier import Candidates, Frontier, without_dominated
@@ -97,27 +97,26 @@ def time_plans(
     except NotElastic as error:
         record.note(_instead(f"of the ONNX file {error}"))
         return None
-    counts = {name: _thinned(found) for name, found in planner.counts().items()}
     models: dict[str, LatencyModel] = {}
-    for name in bench.targets:
-        try:
-            models[name] = _tables(record, name, file, extents, counts, bench)
-        except CompressionError as error:
-            record.note(_instead(str(error)))
-            return None
+    try:
+        with ExitStack() as stack:
+            tables = {name: _tabulation(record, name, file, extents, bench, stack) for name in bench.targets}
+            fixed = record.options.round_to
+            step = fixed or max(each.finest_step(planner.counts) for each in tables.values())
+            counts = {name: _thinned(found) for name, found in planner.counts(step).items()}
+            for name, each in tables.items():
+                models[name] = each.build(counts)
+    except CompressionError as error:
+        record.note(_instead(str(error)))
+        return None
     cost = Slowest(list(models.values()))
     frontier = Frontier(_candidates(counts, worth(), cost), cost)
     return TimePlans(file, extents, models, frontier, whole)
 
 
-def _tables(
-    record: Record,
-    target: str,
-    file: ElasticFile,
-    extents: Extents,
-    counts: Mapping[str, Sequence[int]],
-    bench: Bench,
-) -> LatencyModel:
+def _tabulation(
+    record: Record, target: str, file: ElasticFile, extents: Extents, bench: Bench, stack: ExitStack
+) -> Tabulation:
     options = record.options
     details = load_target(target)().describe()
     place = place_of(machine_facts(), target, details, options.threads, options.batch_size)
@@ -128,17 +127,10 @@ def _tables(
         batch_size=options.batch_size,
         shapes=bench.shapes,
     )
-    with profiler as opened, TemporaryDirectory(prefix="compressor-tables-") as room:
-        return build(
-            file,
-            extents,
-            counts,
-            partial(opened.profile),
-            Store(place, record.note),
-            Path(room),
-            record.progress,
-            target,
-        )
+    opened = stack.enter_context(profiler)
+    room = Path(stack.enter_context(TemporaryDirectory(prefix="compressor-tables-")))
+    store = Store(place, record.note)
+    return Tabulation(file, extents, opened.profile, store, room, record.progress, target)
 
 
 def _candidates(
