@@ -154,7 +154,7 @@ def _random_widths(plans: TimePlans, n: int) -> list[dict[str, int]]:
 def _row(got: Got) -> str:
     return (
         f"error {got.error:.1%}, rank correlation {got.rank_correlation:.3f}, built in {got.build_s:.0f} s "
-        f"({got.n_timed} models), again in {got.again_s:.1f} s ({got.n_timed_again} models), plans in {got.plan_s:.1f} s"
+        f"({got.n_timed} models), again in {got.again_s:.1f} s ({got.n_timed_again}), plans in {got.plan_s:.1f} s"
     )
 
 
@@ -165,7 +165,8 @@ def section(options: argparse.Namespace) -> str:
         "widths, none of which the tables have seen. Built: tables and plans from nothing, two exports at other widths",
         "among them. Again: the same once more, and how many models were timed then.",
         "",
-        "| model | target | threads | choices | error | rank correlation | built, s | models | again, s | models | plans, s |",
+        "| model | target | threads | choices | error | rank correlation | built, s | models | again, s | models "
+        "| plans, s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in options.models:
