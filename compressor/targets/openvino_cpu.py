@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from compressor.targets._inputs import missing_package
-from compressor.targets._openvino import make_runner
+from compressor.targets._openvino import make_runner, run_smallest
 from exporters import runtimes
 
 
@@ -28,6 +28,10 @@ class OpenVinoCpu:
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
         return missing_package("openvino", "openvino")
+
+    def prepare(self) -> None:
+        """Loads the runtime and its plug-in."""
+        run_smallest("CPU")
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Compiles `path` for the CPU and returns one inference on inputs made from its own description.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from compressor.targets._inputs import missing_package
-from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments, run_smallest
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class TorchCpu:
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
         return missing_package("torch", "torch")
+
+    def prepare(self) -> None:
+        """Imports what programs need."""
+        run_smallest()
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Loads `path` and returns one inference on inputs made from its own description.
