@@ -33,10 +33,12 @@ class Answer(Protocol):
     """What a child prints; `error` is the sentence and `error_kind` its class in `errors`, where it did not work."""
 
     @property
-    def error(self) -> str: ...
+    def error(self) -> str:
+        """Empty if it worked."""
 
     @property
-    def error_kind(self) -> str: ...
+    def error_kind(self) -> str:
+        """Empty if it worked."""
 
 
 A = TypeVar("A", bound=Answer)
