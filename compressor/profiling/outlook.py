@@ -104,11 +104,12 @@ def _sentence(settles: str, more: int | None, seconds: float | None, n: int, flo
 
 
 def _amount(more: int, seconds: float, n: int) -> str:
-    time = (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.0f} h"
-    )
-    return f"about {more:,} more processes ({time} of sampling; compress profile --processes {n + more})"
+    return f"about {more:,} more processes ({_time(seconds)} of sampling; compress profile --processes {n + more})"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * _HOUR_S else f"{seconds / _HOUR_S:.0f} h"
