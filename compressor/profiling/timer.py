@@ -13,7 +13,7 @@ from time import perf_counter
 
 from compressor.core.errors import InvalidOption, ModelFileError
 from compressor.core.files import sha256_of
-from compressor.core.measurement import Measurement
+from compressor.core.measurement import MachineFacts, Measurement
 from compressor.core.progress import Progress, SilentProgress
 from compressor.profiling.children import ask
 from compressor.profiling.machine import machine_facts
@@ -37,6 +37,7 @@ def measure(
     seconds: float = DEFAULT_SECONDS,
     max_seconds: float = MAX_SECONDS,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    machine: MachineFacts | None = None,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Times `files` in alternation on one target.
@@ -51,6 +52,7 @@ def measure(
         seconds: of sampling, over all files and processes; loading and warming up come on top.
         max_seconds: of the whole call; infinite to have exactly as many processes as asked for.
         shapes: {input name: full shape}, for inputs whose axes other than the batch are dynamic.
+        machine: as it was before this program kept it busy; None: as it is now.
         progress: is told of each process.
 
     Returns:
@@ -62,7 +64,7 @@ def measure(
         UnsupportedModel: the runtime crashes on it.
     """
     _check(files, target_name, threads, processes, seconds)
-    machine = machine_facts()
+    machine = machine or machine_facts()
     hashes = [sha256_of(path) for path in files]
     order = list(range(len(files)))
     request = Request(

@@ -50,7 +50,7 @@ def test_memory_is_the_files_own(pretender: Write) -> None:
     small, large = start(pretender("small", "0"), pretender("large", "0 holds 64"))
     assert small.memory_bytes is not None and large.memory_bytes is not None
     assert small.memory_bytes < 8 * MIB  # the runtime's own 8 MiB are not in it
-    assert 64 * MIB <= large.memory_bytes < 72 * MIB
+    assert 63 * MIB <= large.memory_bytes < 72 * MIB  # the kernel counts resident pages in bundles
     assert small.runtime_bytes is not None and large.runtime_bytes is not None
     assert abs(small.runtime_bytes - large.runtime_bytes) < 4 * MIB
 
