@@ -60,6 +60,8 @@ def page_environment() -> Environment:
         units.percent,
         units.accuracy,
         units.points,
+        units.rate,
+        units.joules,
     ):
         environment.filters[function.__name__] = function
     environment.filters |= {

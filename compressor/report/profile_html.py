@@ -15,7 +15,6 @@ from compressor.report.profile_schema import ProfileReport
 def render_profile(report: ProfileReport) -> str:
     """The whole page as text, to be written as UTF-8."""
     environment = page_environment()
-    environment.filters |= {"rate": units.rate, "joules": units.joules}
     environment.globals |= {"tone_of": wording.tone_of, "ratio_words": _ratio_words, "names_of": names_of}
     rows = [row for profile in report.profiles for row in rows_of(profile)]
     files = list(dict.fromkeys(row.name for row in rows))
@@ -33,6 +32,7 @@ def render_profile(report: ProfileReport) -> str:
         throughputs=profile_charts.throughput_plots(rows),
         ratios=profile_charts.ratios_of(rows),
         bar_height=profile_charts.BAR_HEIGHT,
+        energy_said=profile_wording.ENERGY_SAID,
         memory_said=profile_wording.MEMORY_SAID,
         loadgen_said=profile_wording.LOADGEN_SAID,
     )

@@ -10,10 +10,12 @@ from compressor.report.profile_rows import ProfileRow, rows_of
 from compressor.report.profile_schema import Profile
 from compressor.report.wording import BAD, FASTER, GOOD, NEUTRAL, SLOWER, Speed
 
+_LISTED = 2
 MEMORY_SAID = (
     "Load is from the file to a session that can infer. Memory is the peak of a fresh process that holds the file "
     "alone, less what the bare runtime takes."
 )
+ENERGY_SAID = "Energy is per inference, of the whole processor and whatever else ran on it."
 LOADGEN_SAID = (
     "LoadGen asked and kept the time, for {:g} s at least; a result for MLPerf takes ten minutes and its own rules."
 )
@@ -39,11 +41,12 @@ def headline(profiles: Sequence[Profile]) -> Speed:
     compared = [row.comparison for row in rows if row.comparison is not None]
     base = next(row.name for row in rows if row.is_base)
     answer, tone = _verdict(compared)
-    return Speed(f"{others[0]}: {answer} than {base}" if tone == GOOD else f"{others[0]}: {answer}", "", tone)
+    where = f", {_settings(len(compared))}" if len(compared) > 1 else ""
+    return Speed(f"{others[0]}: {answer}{where}", f"against {base}", tone)
 
 
 def warnings_of(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
-    """Warnings, each with the settings that it is about; one that is about all of them says none."""
+    """Warnings, each with the settings that it is about (their number, where many); none: it is about all."""
     found: dict[str, list[str]] = {}
     for profile in profiles:
         for row in rows_of(profile):
@@ -52,7 +55,13 @@ def warnings_of(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
                 places = found.setdefault(warning, [])
                 if where not in places:
                     places.append(where)
-    return [(warning, places if len(places) < len(profiles) else []) for warning, places in found.items()]
+    return [(warning, _shortened(places, len(profiles))) for warning, places in found.items()]
+
+
+def _shortened(places: list[str], n: int) -> list[str]:
+    if len(places) == n:
+        return []
+    return places if len(places) <= _LISTED else [f"{len(places)} of {n} settings"]
 
 
 def _alone(rows: Sequence[ProfileRow]) -> Speed:
@@ -70,13 +79,13 @@ def _verdict(compared: Sequence[Comparison]) -> tuple[str, str]:
     if n_faster == n:
         low, high = units.ratios(min(one.ratio for one in compared), max(one.ratio for one in compared))
         between = f"{low}×" if low == high else f"{low} to {high}×"
-        return f"{between} faster{f' in all {n} settings' if n > 1 else ''}", GOOD
+        return f"{between} faster", GOOD
     if n_slower == n:
-        return f"slower{f' in all {n} settings' if n > 1 else ''}", BAD
+        return "slower", BAD
     if not n_faster and not n_slower:
-        return f"no significant difference{f' in any of {n} settings' if n > 1 else ''}", NEUTRAL
+        return "no significant difference", NEUTRAL
     slower = f", slower in {n_slower}" if n_slower else ""
-    return f"faster in {n_faster} of {n} settings{slower}", NEUTRAL if n_faster else BAD
+    return f"faster in {n_faster}{slower}", NEUTRAL if n_faster else BAD
 
 
 def _settings(n: int) -> str:

@@ -27,6 +27,7 @@ from compressor.report.schema import (
     SpeedSearch,
     StageRow,
 )
+from compressor.report.terminal_figures import print_figures
 
 MAX_GROUPS, MAX_FACTS = 40, 4
 
@@ -47,6 +48,7 @@ def print_report(report: Report, console: Console) -> None:
         print_speed_search(report.speed_search, console)
     if report.latency:
         print_latency(report.latency, console)
+        print_figures(report.latency, console)
     print_summary(report, console)
 
 

@@ -13,7 +13,7 @@ from compressor.report import units, wording
 from compressor.report.console import STYLES, heading, say, table, text
 from compressor.report.profile_rows import ProfileRow, names_of, rows_of
 from compressor.report.profile_schema import Profile
-from compressor.report.profile_wording import LOADGEN_SAID, MEMORY_SAID, warnings_of
+from compressor.report.profile_wording import ENERGY_SAID, LOADGEN_SAID, MEMORY_SAID, warnings_of
 from compressor.report.terminal import print_measurements
 
 
@@ -94,7 +94,7 @@ def _print_starts(rows: Sequence[ProfileRow], grid: bool, console: Console) -> N
     console.print(made)
     say(console, MEMORY_SAID)
     if with_energy:
-        say(console, "Energy is per inference, of the whole processor and whatever else ran on it.")
+        say(console, ENERGY_SAID)
 
 
 def _print_scenarios(profiles: Sequence[Profile], console: Console) -> None:

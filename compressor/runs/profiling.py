@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compressor.core.errors import InvalidOption
 from compressor.core.measurement import MachineFacts
-from compressor.core.progress import Progress, SilentProgress
+from compressor.core.progress import Progress, SilentProgress, Step
 from compressor.profiling.compare import compare
 from compressor.profiling.loadgen import require_loadgen, run_scenarios
 from compressor.profiling.machine import machine_facts
 from compressor.profiling.starts import start_files
 from compressor.profiling.timer import DEFAULT_PROCESSES, DEFAULT_SECONDS, MAX_SECONDS, measure
 from compressor.report.profile_schema import Profile
+from compressor.report.profile_wording import setting_of
 from compressor.runs.file_sizes import bytes_of
 from compressor.targets import factory_of, load_target, target_names
 
@@ -28,6 +30,20 @@ class _Setting:
     factory: str
     threads: int
     batch_size: int
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Says which setting a step is about."""
+
+    progress: Progress
+    setting: _Setting
+
+    def step(self, title: str, total: float | None = None) -> AbstractContextManager[Step]:
+        return self.progress.step(f"{title}, {setting_of(self.setting.threads, self.setting.batch_size)}", total)
+
+    def note(self, sentence: str) -> None:
+        self.progress.note(sentence)
 
 
 def profile(
@@ -81,15 +97,11 @@ def profile(
         for size in _several(batch_size)
     ]
     machine, progress = machine or machine_facts(), progress or SilentProgress()
-    found = [_started(setting, files, shapes, progress) for setting in settings]
-    found = [
-        _timed(one, setting, files, shapes, processes, machine, progress)
-        for one, setting in zip(found, settings, strict=True)
-    ]
+    heard = [_Labelled(progress, setting) if len(settings) > 1 else progress for setting in settings]
+    found = [_started(*each, files, shapes) for each in zip(settings, heard, strict=True)]
+    found = [_timed(*each, files, shapes, processes, machine) for each in zip(found, settings, heard, strict=True)]
     if loadgen:
-        found = [
-            _under_loadgen(one, setting, files, shapes, progress) for one, setting in zip(found, settings, strict=True)
-        ]
+        found = [_under_loadgen(*each, files, shapes) for each in zip(found, settings, heard, strict=True)]
     return found
 
 
@@ -98,7 +110,7 @@ def _several(numbers: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _started(
-    setting: _Setting, files: Sequence[Path], shapes: Mapping[str, Sequence[int]] | None, progress: Progress
+    setting: _Setting, progress: Progress, files: Sequence[Path], shapes: Mapping[str, Sequence[int]] | None
 ) -> Profile:
     startups = start_files(
         files,
@@ -116,11 +128,11 @@ def _started(
 def _timed(
     one: Profile,
     setting: _Setting,
+    progress: Progress,
     files: Sequence[Path],
     shapes: Mapping[str, Sequence[int]] | None,
     processes: int | None,
     machine: MachineFacts,
-    progress: Progress,
 ) -> Profile:
     n_processes = processes or DEFAULT_PROCESSES
     measured = measure(
@@ -143,9 +155,9 @@ def _timed(
 def _under_loadgen(
     one: Profile,
     setting: _Setting,
+    progress: Progress,
     files: Sequence[Path],
     shapes: Mapping[str, Sequence[int]] | None,
-    progress: Progress,
 ) -> Profile:
     found = run_scenarios(
         files,
