@@ -33,6 +33,7 @@ def render_profile(report: ProfileReport) -> str:
         ratios=profile_charts.ratios_of(rows),
         bar_height=profile_charts.BAR_HEIGHT,
         energy_said=profile_wording.ENERGY_SAID,
+        load_said=profile_wording.LOAD_SAID,
         memory_said=profile_wording.MEMORY_SAID,
         loadgen_said=profile_wording.LOADGEN_SAID,
     )

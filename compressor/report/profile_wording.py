@@ -11,10 +11,8 @@ from compressor.report.profile_schema import Profile
 from compressor.report.wording import BAD, FASTER, GOOD, NEUTRAL, SLOWER, Speed
 
 _LISTED = 2
-MEMORY_SAID = (
-    "Load is from the file to a session that can infer. Memory is the peak of a fresh process that holds the file "
-    "alone, less what the bare runtime takes."
-)
+LOAD_SAID = "Load is from the file to a session that can infer."
+MEMORY_SAID = "Memory is the peak of a fresh process that holds the file alone, less what the bare runtime takes."
 ENERGY_SAID = "Energy is per inference, of the whole processor and whatever else ran on it."
 LOADGEN_SAID = (
     "LoadGen asked and kept the time, for {:g} s at least; a result for MLPerf takes ten minutes and its own rules."

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from compressor.report import units
 from compressor.report.console import heading, say, table, text
-from compressor.report.profile_wording import ENERGY_SAID, MEMORY_SAID
+from compressor.report.profile_wording import ENERGY_SAID, LOAD_SAID, MEMORY_SAID
 from compressor.report.schema import FileFigures, LatencyRow
 
 
@@ -30,7 +30,7 @@ def print_figures(rows: Sequence[LatencyRow], console: Console) -> None:
         shown = _shown(figures) + ([_energy(figures)] if with_energy else [])
         made.add_row(text(target, console, 16), name, *(text(figure, console) for figure in shown))
     console.print(made)
-    say(console, MEMORY_SAID)
+    say(console, f"{LOAD_SAID} {MEMORY_SAID}")
     if with_energy:
         say(console, ENERGY_SAID)
 
