@@ -25,20 +25,27 @@ def print_figures(rows: Sequence[LatencyRow], console: Console) -> None:
     with_energy = any(figures.energy_j is not None for _, _, figures in known)
     heading(console, "Throughput, loading and memory")
     energy = ("energy>",) if with_energy else ()
-    made = table("target", "file", "inputs/s>", "load>", "first>", "memory>", "runtime>", *energy)
+    made = table("target", "file", "inputs/s>", "load>", "first>", "memory>", *energy)
     for target, name, figures in known:
         shown = _shown(figures) + ([_energy(figures)] if with_energy else [])
         made.add_row(text(target, console, 16), name, *(text(figure, console) for figure in shown))
     console.print(made)
-    say(console, f"{LOAD_SAID} {MEMORY_SAID}")
+    runtimes = {units.middle(target, 16): figures.runtime_bytes for target, _, figures in known}
+    told = [f"{target} {units.size(n)}" for target, n in runtimes.items() if n is not None]
+    memory = f"{MEMORY_SAID.removesuffix('.')} ({', '.join(told)})." if told else ""
+    say(console, f"{LOAD_SAID} {memory}".rstrip())
     if with_energy:
         say(console, ENERGY_SAID)
 
 
 def _shown(figures: FileFigures) -> list[str]:
-    times = [units.milliseconds(figures.load_ms), units.milliseconds(figures.first_ms)]
-    memory = [units.size(n) if n is not None else "" for n in (figures.memory_bytes, figures.runtime_bytes)]
-    return [units.rate(figures.per_s), *times, *memory]
+    memory = "" if figures.memory_bytes is None else units.size(figures.memory_bytes)
+    return [
+        units.rate(figures.per_s),
+        units.milliseconds(figures.load_ms),
+        units.milliseconds(figures.first_ms),
+        memory,
+    ]
 
 
 def _energy(figures: FileFigures) -> str:

@@ -51,8 +51,9 @@ def labels_of(names: Sequence[str], width: int) -> dict[str, str]:
 
 
 def _print_grid(target: str, rows: Sequence[ProfileRow], console: Console) -> None:
-    heading(console, f"Latency on {target} (median; ratio to the first file, 95 % interval)")
     compared = any(row.comparison is not None for row in rows)
+    against = "; ratio to the first file, 95 % interval" if compared else ""
+    heading(console, f"Latency on {target} (median{against})")
     labels = labels_of([row.name for row in rows], _NAME)
     more = ("ratio>", "interval>", "verdict") if compared else ("p90>", "p99>", "samples>")
     made = table("threads>", "batch>", "file", "median>", "inputs/s>", *more)
