@@ -22,7 +22,7 @@ def require_loadgen() -> None:
         MissingDependency: LoadGen is not installed.
     """
     if importlib.util.find_spec("mlperf_loadgen") is None:
-        raise MissingDependency("profile --loadgen", "mlcommons-loadgen", "'compressor[loadgen]'")
+        raise MissingDependency("profile --loadgen", "mlcommons-loadgen", "mlcommons-loadgen")
 
 
 def scenarios_for(batch_size: int) -> tuple[str, ...]:
