@@ -60,7 +60,7 @@ def test_a_batch_that_the_file_cannot_take(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_one_sentence_with_the_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match="not installed. Run: pip install mlcommons-loadgen") as caught:
+    with pytest.raises(MissingDependency, match=r"not installed\. Run: pip install mlcommons-loadgen") as caught:
         loadgen.run_scenarios([exponential(tmp_path / "exp.onnx", 1)], *TARGET)
     assert caught.value.exit_code == 3
 
