@@ -21,7 +21,7 @@ from compressor.report.schema import Report
 def render_html(report: Report) -> str:
     """The whole page as text, to be written as UTF-8."""
     return (
-        _environment()
+        page_environment()
         .get_template("page.html")
         .render(
             report=report,
@@ -42,7 +42,8 @@ def render_html(report: Report) -> str:
     )
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Templates, filters and what every page of ours needs; a new one each time."""
     environment = Environment(
         loader=PackageLoader("compressor.report", "."),
         autoescape=True,
@@ -59,6 +60,8 @@ def _environment() -> Environment:
         units.percent,
         units.accuracy,
         units.points,
+        units.rate,
+        units.joules,
     ):
         environment.filters[function.__name__] = function
     environment.filters |= {

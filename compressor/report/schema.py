@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compressor.core.measurement import LatencyStats, MachineFacts
+from compressor.core.startup import Start
 
 # 1: first.
 REPORT_FORMAT = 1
@@ -161,6 +162,19 @@ class FileRow:
 
 
 @dataclass(frozen=True)
+class FileFigures:
+    """What one file costs on one target beside its latency: medians of fresh processes that held that file alone."""
+
+    per_s: float  # inputs per second: batch size over the median latency
+    load_ms: float
+    first_ms: float  # the first inference
+    memory_bytes: int | None  # peak of the process without the bare runtime; None where the system does not tell
+    runtime_bytes: int | None  # what the bare runtime takes
+    energy_j: float | None  # per inference; None without counters
+    starts: tuple[Start, ...]  # raw
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """One target: the comparison, or why there is none."""
 
@@ -177,6 +191,8 @@ class LatencyRow:
     compressed_samples_ms: tuple[float, ...] = ()
     details: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    base_figures: FileFigures | None = None
+    compressed_figures: FileFigures | None = None
 
 
 @dataclass(frozen=True)

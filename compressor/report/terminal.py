@@ -1,22 +1,21 @@
-"""Tables for the terminal. They fit 80 columns, say the same without colours, and use no letters beyond ASCII.
-
-Names come from foreign files: they are never read as markup, their control characters are replaced, and where they are
-too long their middle is left out.
-"""
+"""What a run found, as tables for the terminal (see `console` for what they promise)."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from compressor.core.measurement import Comparison, Measurement
 from compressor.report import ladder_wording, speed_wording, units, wording
+from compressor.report.console import STYLES as _STYLES
+from compressor.report.console import heading as _heading
+from compressor.report.console import plural as _plural
+from compressor.report.console import say as _say
+from compressor.report.console import table as _table
+from compressor.report.console import text as _text
 from compressor.report.inspection import Inspection
+from compressor.report.profile_rows import percentiles_ms
 from compressor.report.schema import (
     AccuracyRow,
     FileRow,
@@ -28,10 +27,9 @@ from compressor.report.schema import (
     SpeedSearch,
     StageRow,
 )
+from compressor.report.terminal_figures import print_figures
 
 MAX_GROUPS, MAX_FACTS = 40, 4
-_STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
-_ASCII = str.maketrans({"×": "x", "→": "->", "−": "-", "±": "+-", "…": "~"})
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -50,6 +48,7 @@ def print_report(report: Report, console: Console) -> None:
         print_speed_search(report.speed_search, console)
     if report.latency:
         print_latency(report.latency, console)
+        print_figures(report.latency, console)
     print_summary(report, console)
 
 
@@ -217,11 +216,7 @@ def print_measurements(
     _heading(console, f"Latency on {first.target}, batch {first.batch_size}, {threads}")
     table = _table("file", "median>", "p90>", "p99>", "samples>")
     for one in measurements:
-        # 99 cut points, interpolated between neighbours; a lone sample stands for all of them.
-        cuts = statistics.quantiles(
-            one.samples_s * 2 if len(one.samples_s) == 1 else one.samples_s, n=100, method="inclusive"
-        )
-        figures = [units.milliseconds(cuts[rank - 1] * 1000) for rank in (50, 90, 99)]
+        figures = [units.milliseconds(value) for value in percentiles_ms(one.samples_s, 50, 90, 99)]
         table.add_row(_text(str(one.path), console, 36), *figures, f"{len(one.samples_s):,}")
     console.print(table)
     if not comparisons:
@@ -282,50 +277,8 @@ def print_stages(rows: Sequence[StageRow], console: Console) -> None:
     console.print(table)
 
 
-def _table(*columns: str) -> Table:
-    """`>` after a column's name sets it to the right, `*` lets its text wrap."""
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="dim",
-    )
-    for column in columns:
-        wraps = column.endswith("*")
-        right = column.endswith(">")
-        header = Text(units.printable(column.removesuffix(">").removesuffix("*")).translate(_ASCII))
-        table.add_column(
-            header, justify="right" if right else "left", no_wrap=not wraps, overflow="fold" if wraps else "ellipsis"
-        )
-    return table
-
-
-def _text(value: str, console: Console, width: int = 0, style: str = "") -> Text:
-    """Text that is shown as it is; with `width`, its middle is left out where it is longer."""
-    shown = units.printable(value)
-    shown = units.middle(shown, width) if width else shown
-    shown = shown.translate(_ASCII)
-    if not _is_unicode(console):
-        shown = shown.encode(console.encoding, "replace").decode(console.encoding)
-    return Text(shown, style=style)
-
-
-def _say(console: Console, sentence: str, style: str = "") -> None:
-    console.print(_text(sentence, console, style=style), overflow="fold")
-
-
-def _heading(console: Console, title: str) -> None:
-    console.print()
-    console.print(_text(title, console, style="bold"))
-
-
 def _error(value: float | None) -> str:
     return "not finite" if value is None else units.error(value)
-
-
-def _is_unicode(console: Console) -> bool:
-    return console.encoding.lower().startswith("utf")
 
 
 def _lower(sentence: str) -> str:
@@ -334,7 +287,3 @@ def _lower(sentence: str) -> str:
 
 def _after_comma(words: str) -> str:
     return f", {words}" if words else ""
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

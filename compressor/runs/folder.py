@@ -57,15 +57,7 @@ class RunFolder:
             OutputError: it cannot be written, is not empty and not a run, or holds a finished run (without `force`).
         """
         with output_errors(path):
-            if path.exists() and not path.is_dir():
-                raise OutputError(f"{path}: is a file, and a run needs a folder. Choose another with -o.")
-            existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-            if not existing.is_dir():
-                raise OutputError(
-                    f"{path}: cannot be made, because {existing} is a file. Choose another folder with -o."
-                )
-            if not os.access(existing, os.W_OK | os.X_OK):
-                raise OutputError(f"{path}: cannot be written (permission denied). Choose another folder with -o.")
+            require_writable(path)
             interrupted = (path / WORK).is_dir() and not (path / FINISHED).exists()
             if interrupted or not path.exists():
                 return
@@ -150,6 +142,21 @@ class RunFolder:
             for file in sorted(files, key=lambda f: f.name == FINISHED):
                 file.replace(self.path / file.name)
             shutil.rmtree(self.work, ignore_errors=True)
+
+
+def require_writable(path: Path) -> None:
+    """Refuses a place where no folder can be, or be written; changes nothing.
+
+    Raises:
+        OutputError: the sentence says why.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file, and a run needs a folder. Choose another with -o.")
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise OutputError(f"{path}: cannot be made, because {existing} is a file. Choose another folder with -o.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: cannot be written (permission denied). Choose another folder with -o.")
 
 
 def require_finished(run: Path) -> None:

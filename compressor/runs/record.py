@@ -16,6 +16,7 @@ from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
+from compressor.core.startup import Startup
 from compressor.report.schema import AccuracyRow, Ladder, SpeedSearch, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
@@ -90,6 +91,7 @@ class Record:
     base_files: list[ExportedFile] = field(default_factory=list)
     verifications: list[Verification] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    startups: dict[str, tuple[Startup, Startup]] = field(default_factory=dict)  # target -> original, compressed
     notes: list[str] = field(default_factory=list)
 
     @property

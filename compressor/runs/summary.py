@@ -20,6 +20,7 @@ from compressor.profiling.statistics import latency_stats
 from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
 from compressor.runs.record import Record, Timing
 from compressor.runs.sharing import without_folders
+from compressor.runs.starting import with_figures
 from exporters.types import Verification
 
 DONE, DISAGREES, BUDGET_NOT_MET = 0, 6, 7
@@ -54,7 +55,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         cut_check=_cut_check(record),
         files=_files(record),
         parity=tuple(row for outcome in record.verifications for row in parity_rows(outcome)),
-        latency=tuple(_latency(timing) for timing in record.timings),
+        latency=tuple(with_figures(_latency(timing), record.startups) for timing in record.timings),
         machine=machine_facts(),
         notes=tuple(record.notes),
         options=dict(changed(record.options)),

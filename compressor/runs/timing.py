@@ -13,6 +13,7 @@ from compressor.runs.bench import Effort, accepted, export_original, not_accepte
 from compressor.runs.contract import LONGER, holds, judge
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record, Timing
+from compressor.runs.starting import start_pairs
 from compressor.targets import load_target
 from exporters.types import ExportedFile
 
@@ -34,6 +35,7 @@ def time_against_original(record: Record, folder: RunFolder) -> None:
         export_original(record, needed, folder)
         for name, (target, file) in pairs.items():
             record.timings.append(_time(record, name, target, file))
+        start_pairs(record)
         judge(record)
         measured = [m for timing in record.timings for m in (timing.base, timing.compressed) if m is not None]
         measurements = [replace(m, path=m.path.relative_to(folder.work)) for m in measured]

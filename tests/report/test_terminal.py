@@ -207,3 +207,18 @@ def test_agreement_is_never_called_accuracy(reports: dict[str, Report]) -> None:
     ):
         assert expected in shown, shown
     assert shown.lower().replace("accuracy is unknown", "").count("accuracy") == 0
+
+
+def test_what_files_cost_beside_their_latency_is_said(reports: dict[str, Report]) -> None:
+    text = words(printed(reports["full"]))
+    assert "Throughput, loading and memory" in text and "energy" not in text
+    assert (
+        text.count("31.2 ms") == 6 and "10.9 MiB" in text and "(onnxruntime:cpu 87.7 MiB, openvino:cpu 87.7 MiB" in text
+    )
+    row = reports["full"].latency[0]
+    assert row.base_figures is not None
+    counted = replace(row, base_figures=replace(row.base_figures, energy_j=0.0123, memory_bytes=None))
+    with_energy = printed(replace(reports["full"], latency=(counted,)))
+    assert "12.3 mJ" in with_energy and max(map(len, with_energy.splitlines())) <= 80
+    unknown = replace(row, base_figures=None, compressed_figures=None)
+    assert "loading" not in printed(replace(reports["full"], latency=(unknown,)))
