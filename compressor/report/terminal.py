@@ -228,7 +228,7 @@ def print_control(control: Control, console: Console) -> None:
         for row in timed:
             both = [f"{units.ratios(ratio or 0.0)[0]}x" for ratio in (row.original_ratio, row.ratio)]
             median, interval = row.stats.median_ms if row.stats else 0.0, control_wording.interval(row.interval)
-            verdict = control_wording.shown(row.verdict)
+            verdict = _text(control_wording.shown(row.verdict), console)
             table.add_row(_text(row.target, console, 18), units.milliseconds(median), *both, interval, verdict)
         console.print(table)
     for row in control.timings:

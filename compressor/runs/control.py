@@ -61,8 +61,11 @@ def load_control(record: Record, folder: RunFolder, given: nn.Module | None = No
             record.control = ControlModel(options.control, kind.value, unmeasured=NOT_TRAINED)
             return
         control = _loaded(record, kind, given)
-        if control.module is not None:
-            control = replace(control, unmeasured=control.unmeasured or _other_outputs(record, control))
+        module = control.module
+        if module is not None:
+            other = _other_outputs(record, control.name, module)
+            control = replace(control, unmeasured=control.unmeasured or other)
+            _note_on_size(record, control.name, module)
         record.control = control
         if control.as_is is not None:
             _try_as_it_is(record, control.as_is)
@@ -84,7 +87,7 @@ def control_file(record: Record, format_name: str, folder: RunFolder) -> tuple[E
     if control.module is None:
         if control.as_is is not None and control.as_is.format == format_name:
             return control.as_is, ""
-        return None, control.unmade or f"the control is no {format_name} file, and {RUNTIME_ONLY}"
+        return None, control.unmade or f"The control is no {format_name} file."
     inputs = record.source.inputs
     inputs = replace(inputs, interface=replace(inputs.interface, output_names=(), metadata={}))
     try:
@@ -107,8 +110,7 @@ def _loaded(record: Record, kind: ControlKind, given: nn.Module | None) -> Contr
     if kind is ControlKind.ARCHITECTURE:
         with said_of_control(kind):
             module = build(name, parse_arch_args(options.control_args)).cpu().float().eval()
-        known = _preprocessing(module)
-        return ControlModel(name, kind.value, "the architecture with random weights", module, known, unmeasured=RANDOM_WEIGHTS)
+        return ControlModel(name, kind.value, "built with random weights", module, unmeasured=RANDOM_WEIGHTS)
     path = Path(name)
     if path.suffix == IR:
         return _as_it_is(record, path, "openvino", "OpenVINO IR, timed as it is")
@@ -131,6 +133,9 @@ def _loaded(record: Record, kind: ControlKind, given: nn.Module | None) -> Contr
             raise
         record.note(f"The control is timed as it is, and its accuracy cannot be measured: {error}")
         return _as_it_is(record, path, "onnx", "an ONNX file, timed as it is")
+    mine, models = ([tuple(t.shape[1:]) for t in some.tensors] for some in (loaded.inputs, inputs))
+    if mine != models:
+        raise _refused(record, name, f"It takes {', '.join(_texts(loaded.inputs))}.")
     return ControlModel(name, kind.value, loaded.description, loaded.module, _numbers(loaded.preprocessing))
 
 
@@ -154,32 +159,41 @@ def _try_as_it_is(record: Record, file: ExportedFile) -> None:
             raise _refused(record, str(file.path), str(error)) from error
 
 
-def _other_outputs(record: Record, control: ControlModel) -> str:
+def _other_outputs(record: Record, name: str, module: nn.Module) -> str:
     """Calls the control with the model's inputs; says so where it gives other outputs than the model.
 
     Raises:
         InvalidOption: it does not run with them.
     """
-    if control.module is None:
-        return ""
     inputs, original = record.source.inputs, record.source.original
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            outputs = flatten_outputs(inputs.call(control.module))
+            outputs = flatten_outputs(inputs.call(module))
     except Exception as error:  # the control's own code raises whatever it likes
         first = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")[:200]
-        raise _refused(record, control.name, f"It does not run with them: {type(error).__name__}: {first}.") from error
+        raise _refused(record, name, f"It does not run with them: {type(error).__name__}: {first}.") from error
     with torch.no_grad():
         wanted = flatten_outputs(inputs.call(original))
     mine, models = (" and ".join("x".join(map(str, t.shape)) for t in some) for some in (outputs, wanted))
     if mine == models:
         return ""
     record.note(
-        f"The control {control.name} gives {mine or 'no tensor'} and the model {models}: it is made for another task. "
+        f"The control {name} gives {mine or 'no tensor'} and the model {models}: it is made for another task. "
         "--control-args num_classes=... may change that."
     )
     return f"it gives {mine or 'no tensor'} and the model {models}"
+
+
+def _note_on_size(record: Record, name: str, module: nn.Module) -> None:
+    """A network that takes images of any size is made for one all the same."""
+    made_for, image = preprocessing_of(module).get("size"), record.source.inputs.tensors[0]
+    if isinstance(made_for, list) and image.dim() == 4 and made_for != list(image.shape[2:]):
+        sizes = ["x".join(map(str, size)) for size in (made_for, image.shape[2:])]
+        record.note(
+            f"The control {name} is made for images of {sizes[0]} and timed with the model's, of {sizes[1]}: an "
+            "accuracy that is given has to be for those."
+        )
 
 
 def _refused(record: Record, name: str, reason: str) -> InvalidOption:
@@ -209,10 +223,6 @@ def _texts(inputs: ExampleInputs, named: bool = False) -> list[str]:
         + ("" if tensor.dtype is torch.float32 else f":{str(tensor.dtype).removeprefix('torch.')}")
         for name, tensor in zip(inputs.names, inputs.tensors, strict=True)
     ]
-
-
-def _preprocessing(module: nn.Module) -> dict[str, list[float]]:
-    return _numbers(preprocessing_of(module))
 
 
 def _numbers(known: Mapping[str, object]) -> dict[str, list[float]]:
