@@ -24,6 +24,7 @@ from compressor.data.sample import sample_shape
 from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import advise, measure_accuracy
+from compressor.runs.bench import require_targets
 from compressor.runs.choose import choose, make_method
 from compressor.runs.control import load_control
 from compressor.runs.control_verdict import judge_control
@@ -219,6 +220,7 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
 def check_options(options: RunOptions) -> None:
     """The options of the plug-ins fit and the device is there, before any work is done."""
     require_device(options)
+    require_targets(options)
     make_method(options.criterion, options.method_options)
     check_recoveries(options)
     check_rungs(options)

@@ -18,9 +18,10 @@ from compressor.planning.budget import Budget
 from compressor.planning.planner import Decision, Planner
 from compressor.planning.seek import Trial, best, seek
 from compressor.planning.widths import Widths
+from compressor.profiling.machine import machine_facts
 from compressor.profiling.statistics import Estimate, latency_of, ratio_of
 from compressor.report.schema import SpeedSearch, TimedRow
-from compressor.report.speed_wording import asked_for, measured
+from compressor.report.speed_wording import asked_for, measured, too_noisy, untold
 from compressor.runs.bench import Bench, Effort
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
@@ -45,6 +46,8 @@ def meet(record: Record, planner: Planner, folder: RunFolder) -> Decision:
         raise RuntimeError("the main process searches")
     record.speed_search = found
     notes = [] if found.reached else [_shortfall(found, planner)]
+    for sentence in notes:
+        record.note(sentence)  # now, and not once channels have been chosen
     decision = planner.choose(planner.widths(Budget("macs", found.macs_share)), notes)
     return Decision(decision.keep, decision.remaining, found.reached, decision.notes)
 
@@ -67,9 +70,12 @@ def judge(record: Record) -> None:
             continue
         row = _row(unit, asked, 0.0, timing.target, (timing.base, timing.compressed))
         record.budget_met = record.budget_met and row.holds
-        if row.holds != searched:
-            verdict = "holds" if row.holds else "does not hold"
-            record.note(f"{asked_for(unit, asked)} {verdict} for the files that were written: {measured(unit, row)}.")
+        doubt = untold(asked, row)
+        if row.holds != searched or doubt:
+            verdict = "holds" if row.holds else "cannot be told" if doubt else "does not hold"
+            noise = f" {too_noisy(timing.compressed.machine)}" if doubt else ""
+            told = f"{asked_for(unit, asked)} {verdict} for the files that were written: {measured(unit, row)}.{noise}"
+            record.note(told)
 
 
 def judged(unit: str, asked: float, base: Measurement, compressed: Measurement) -> Estimate:
@@ -177,4 +183,7 @@ def _shortfall(found: SpeedSearch, planner: Planner) -> str:
         else "the fastest of those that were timed"
     )
     asked = asked_for(found.unit, found.asked)
+    if any(untold(found.asked, row) for row in found.rows if row.macs_share == found.macs_share):
+        doubt = f"{asked} cannot be told to be reached: {told}, with {reason} ({found.macs_share:.1%} of the MACs)."
+        return f"{doubt} {too_noisy(machine_facts())}"
     return f"{asked} was not reached: {told}, with {reason} ({found.macs_share:.1%} of the MACs)."

@@ -36,8 +36,9 @@ DONE_ANEW = frozenset(
     {"model", "export", "opset", "on", "threads", "batch_size", "control"}
     | {"control_arch", "control_args", "control_accuracy"}
 )
-CONTROL = "control"  # the control's files, in `work`; made anew, too
-NOT_WORTH_KEEPING = frozenset({IDENTITY, CONTROL})
+CONTROL = "control"  # the control's files, in `work`
+# What the same command makes anew: the files of the original, of trials and of the control, which are timed.
+NOT_WORTH_KEEPING = frozenset({IDENTITY, "base", "timed", CONTROL})
 T = TypeVar("T")
 
 
