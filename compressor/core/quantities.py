@@ -44,7 +44,7 @@ def accuracy(text: str | float, option: str) -> float:
     value = _number(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else _number(text)
     if not 0.0 <= value <= 1.0:
         raise InvalidOption("compress", option, "an accuracy from 0 to 1, such as 93.1% or 0.931", text)
-    return value
+    return round(value, 12)  # 93.1 / 100 is a little less than 0.931
 
 
 def factor(text: str | float, option: str) -> float:
