@@ -124,7 +124,7 @@ def section(options: argparse.Namespace) -> str:
     lines = [
         f"Top-1 accuracy on {N_IMAGES:,} test images after least squares (512 unlabelled images, no training);",
         f"`{TARGET}`, one thread, batch 1, all files of one network timed against its original. At equal speed and at",
-        "equal accuracy the other arms are interpolated between their own points; – where they have none on both sides.",
+        "equal accuracy the other arms are interpolated between their own points (– where these do not reach).",
     ]
     for model in options.models:
         known = {arm: _points(options, model, arm) for arm in ARMS}

@@ -68,7 +68,7 @@ def ask(module: str, request: Any, kind: type[A], owner: str, doing: str, limit_
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env=environment(),
         ) as child:
             try:
                 os.write(writing, json.dumps(to_plain(request)).encode() + b"\n")
@@ -81,7 +81,7 @@ def ask(module: str, request: Any, kind: type[A], owner: str, doing: str, limit_
         os.close(reading)
         os.close(writing)
     if child.returncode != 0:
-        raise UnsupportedModel(f"{owner}: {doing} failed: {_last_words(child.returncode, err)}")
+        raise UnsupportedModel(f"{owner}: {doing} failed: {last_words(child.returncode, err)}")
     answered = from_json(kind, out, f"{owner}: the answer of a measuring process")
     if answered.error:
         raise _revived(answered)
@@ -131,7 +131,7 @@ def make_target(factory: str, files: Sequence[str], shapes: Mapping[str, Sequenc
     return target
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, and the packages are found whatever the current folder is; modules lying about in it are not."""
     root = str(Path(__file__).parents[2])
     inherited = os.environ.get("PYTHONPATH")
@@ -145,7 +145,8 @@ def _end_with_parent(stdin: int) -> None:
     os._exit(1)
 
 
-def _last_words(returncode: int, err: str) -> str:
+def last_words(returncode: int, err: str) -> str:
+    """Why a process ended: its last line, or the signal."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     if returncode >= 0:
         return lines[-1] if lines else f"the process ended with exit status {returncode} and said nothing."

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.filters import do_forceescape
 from markupsafe import Markup
 
-from compressor.report import charts, ladder_wording, speed_wording, units, wording
+from compressor.report import charts, control_wording, ladder_wording, speed_wording, units, wording
 from compressor.report.schema import Report
 
 
@@ -78,6 +78,9 @@ def page_environment() -> Environment:
         "outcome_of": ladder_wording.outcome_of,
         "typed_budget": speed_wording.asked_for,
         "quantity": speed_wording.quantity,
+        "control_accuracy": control_wording.accuracy_of,
+        "control_interval": control_wording.interval,
+        "control_verdict": control_wording.shown,
         "latency_plot": charts.latency_plot,
         "lane_height": charts.LANE_HEIGHT,
     }

@@ -196,6 +196,37 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
+class ControlTiming:
+    """The control on one target, timed in turns with the other two files, or why it was not."""
+
+    target: str
+    unavailable: str = ""  # the reason; then everything below is empty
+    stats: LatencyStats | None = None
+    ratio: float | None = None  # compressed time / control time: above 1, the control is faster
+    interval: tuple[float, float] | None = None  # 95 %
+    verdict: str = ""  # "at least as fast", "slower", "cannot be told"
+    original_ratio: float | None = None  # original time / control time
+    original_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A third arm: a ready-made smaller model, or the same architecture made uniformly narrower."""
+
+    name: str  # as the user named it
+    kind: str  # "architecture", "file", "module", "narrow"
+    description: str
+    macs: int | None  # per one input; None: only its runtime can read the file
+    params: int | None
+    top1_percent: float | None  # None: unknown
+    accuracy_from: str  # "measured", "--control-accuracy"; why it is unknown
+    n_images: int  # that it was measured on; 0 where it was not
+    quality: str  # "at least as good", "worse" than the compressed model, "unknown"
+    timings: tuple[ControlTiming, ...]
+    finding: str  # said before everything else; empty where the compressed model is faster, or better
+
+
+@dataclass(frozen=True)
 class CutCheck:
     """Cutting against masking on the real model."""
 
@@ -236,6 +267,7 @@ class Report:
     preprocessing: dict[str, object] = field(default_factory=dict)  # mean, std, size
     ladder: Ladder | None = None  # None: --max-drop was not given
     speed_search: SpeedSearch | None = None  # None: the budget is no time
+    control: Control | None = None  # None: --control was not given
     created: str = ""  # ISO 8601, UTC
     compressor_version: str = ""
     format: int = REPORT_FORMAT

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import ladder_wording, speed_wording, units, wording
+from compressor.report import control_wording, ladder_wording, speed_wording, units, wording
 from compressor.report.console import STYLES as _STYLES
 from compressor.report.console import heading as _heading
 from compressor.report.console import plural as _plural
@@ -18,6 +18,7 @@ from compressor.report.inspection import Inspection
 from compressor.report.profile_rows import percentiles_ms
 from compressor.report.schema import (
     AccuracyRow,
+    Control,
     FileRow,
     GroupRow,
     Ladder,
@@ -33,7 +34,9 @@ MAX_GROUPS, MAX_FACTS = 40, 4
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole run, the answer last, where the eye is."""
+    """The whole run, the answer last, where the eye is; only a control that makes it needless comes before all else."""
+    if report.control is not None and report.control.finding:
+        _say(console, f"Attention: {report.control.finding}", "red")
     print_coverage(report.groups, report.prunable_macs_share, console)
     print_stages(report.stages, console)
     if report.files:
@@ -49,12 +52,16 @@ def print_report(report: Report, console: Console) -> None:
     if report.latency:
         print_latency(report.latency, console)
         print_figures(report.latency, console)
+    if report.control is not None:
+        print_control(report.control, console)
     print_summary(report, console)
 
 
 def print_summary(report: Report, console: Console) -> None:
     """Counts before and after, what was won, what was lost, and what to know."""
     _heading(console, "Result")
+    if report.control is not None and report.control.finding:
+        _say(console, f"Attention: {report.control.finding}", "red")
     table = _table("", "before>", "after>", "remains>")
     for name, shown, count in (
         ("MACs", units.count, report.macs),
@@ -203,6 +210,29 @@ def print_latency(
             _say(console, f"{units.middle(row.target, 40)}: not timed. {row.unavailable}")
         for warning in row.warnings:
             _say(console, f"{units.middle(row.target, 40)}: {warning}")
+
+
+def print_control(control: Control, console: Console) -> None:
+    """The third arm: its counts, its accuracy, and its time against the other two."""
+    _heading(console, f"Control: {units.middle(control.name, 60)}")
+    if control.macs is not None and control.params is not None:
+        _say(console, f"{units.count(control.macs)} MACs per input, {units.count(control.params)} parameters.")
+    if control.description:
+        _say(console, f"It is {control.description}.")
+    _say(console, f"Accuracy (top-1): {control_wording.accuracy_of(control).rstrip('.')}.")
+    timed = [timing for timing in control.timings if timing.stats is not None]
+    if timed:
+        _say(console, "How many times as fast it is as the original and as the compressed model:")
+        table = _table("target", "median>", "original>", "compressed>", "interval>", "so it is*")
+        for row in timed:
+            both = [f"{units.ratios(ratio or 0.0)[0]}x" for ratio in (row.original_ratio, row.ratio)]
+            median, interval = row.stats.median_ms if row.stats else 0.0, control_wording.interval(row.interval)
+            verdict = _text(control_wording.shown(row.verdict), console)
+            table.add_row(_text(row.target, console, 18), units.milliseconds(median), *both, interval, verdict)
+        console.print(table)
+    for row in control.timings:
+        if row.stats is None:
+            _say(console, f"{units.middle(row.target, 40)}: not timed. {row.unavailable}")
 
 
 def print_measurements(

@@ -32,7 +32,13 @@ OUR_FILES = frozenset(
     {"model.safetensors", "plan.json", "measurements.json", FINISHED, "report.html", "recipe.toml"}
 )  # and the exported files that the report names
 # Files and timings are always made anew, so an interrupted run may go on with others; and the model may be renamed.
-DONE_ANEW = frozenset({"model", "export", "opset", "on", "threads", "batch_size"})
+DONE_ANEW = frozenset(
+    {"model", "export", "opset", "on", "threads", "batch_size", "control"}
+    | {"control_arch", "control_args", "control_accuracy"}
+)
+CONTROL = "control"  # the control's files, in `work`
+# What the same command makes anew: the files of the original, of trials and of the control, which are timed.
+NOT_WORTH_KEEPING = frozenset({IDENTITY, "base", "timed", CONTROL})
 T = TypeVar("T")
 
 
@@ -115,7 +121,7 @@ class RunFolder:
                     self.path.rmdir()
 
     def _worth_keeping(self) -> bool:
-        return any(entry.name != IDENTITY for entry in self.work.iterdir()) if self.work.is_dir() else False
+        return self.work.is_dir() and any(entry.name not in NOT_WORTH_KEEPING for entry in self.work.iterdir())
 
     def remember(self, stage: str, kind: type[T], make: Callable[[], T]) -> T:
         """The value of a stage: read back if the run got that far before, else made, and saved by the main process."""

@@ -49,6 +49,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         accuracy=tuple(record.accuracy),
         ladder=record.ladder,
         speed_search=record.speed_search,
+        control=record.control_result,
         stages=tuple(record.stages),
         groups=group_rows(coverage, plan),
         widths=_widths(coverage, plan, source.module),
@@ -79,7 +80,7 @@ def command_of(record: Record) -> str:
     if not record.options.model:
         return ""
     words = ["compress"]
-    repeated = {"arch_args", "allow", "input", "ignore", *ONE_A_FLAG}
+    repeated = {"arch_args", "control_args", "allow", "input", "ignore", *ONE_A_FLAG}
     for name, value in changed(record.options).items():
         spelled = flag(name)
         if name == "model":

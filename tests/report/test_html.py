@@ -191,3 +191,14 @@ def test_what_files_cost_beside_their_latency_is_on_the_page(reports: dict[str, 
     counted = replace(row, base_figures=replace(row.base_figures, energy_j=0.0123, memory_bytes=None))
     shown = words(replace(reports["full"], latency=(counted,)))
     assert "12.3 mJ" in shown and "not told" in shown
+
+
+def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
+    text = words(reports["controlled"])
+    finding, answer = text.index("The control timm:resnet14t is at least as fast"), text.index("Faster on 2 of the 3")
+    body = text.index("Compression report")
+    assert body < finding < text.index("Faster on 2 of the 3", body)
+    assert answer  # the title has it, too
+    assert "91.40 %, as given with --control-accuracy" in text and "torch:cpu: not timed." in text
+    assert "at least as fast and as good" not in words(reports["uncontrolled"])
+    assert "Control: timm" not in words(reports["full"])

@@ -71,6 +71,21 @@ def test_everything_is_said(reports: dict[str, Report]) -> None:
         assert expected in shown
 
 
+def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
+    text = words(printed(reports["controlled"]))
+    attention = "Attention: The control timm:resnet14t is at least as fast and as good as the compressed model"
+    assert text.startswith(attention) and text.partition(" Result ")[2].startswith(attention)
+    for expected in (
+        "19.4 M MACs per input, 140 k parameters. It is built with random weights.",
+        "Accuracy (top-1): 91.40 %, as given with --control-accuracy.",
+        "onnxruntime:cpu 0.861 ms 1.72x 1.004x 0.991 - 1.017 at least as fast",
+        "torch:cpu: not timed. The control is no pt2 file.",
+    ):
+        assert expected in text
+    other = words(printed(reports["uncontrolled"]))
+    assert "Attention: The control" not in other and "Accuracy (top-1): unknown, because only its runtime" in other
+
+
 def test_without_data_accuracy_is_unknown(reports: dict[str, Report]) -> None:
     assert "Accuracy (top-1): unknown, no validation data was given." in words(printed(reports["data_free"]))
 
