@@ -51,7 +51,7 @@ class ElasticFile:
         """
         import onnx
 
-        if whole.path.stat().st_size > LARGEST_BYTES:
+        if _bytes_of(whole.path) > LARGEST_BYTES:
             raise NotElastic(f"{whole.path.name} is too large to be written at many sizes.")
         files = [whole, *others]
         models = [onnx.load(str(file.path)) for file in files]
@@ -70,7 +70,11 @@ class ElasticFile:
         self._free_interface()
 
     def write(self, path: Path, quantities: Mapping[str, int]) -> Path:
-        """The file in which every quantity has the given value, at most that of the whole file."""
+        """The file in which every quantity has the given value.
+
+        Raises:
+            ValueError: a quantity is larger than in the whole file.
+        """
         import onnx
 
         model = onnx.ModelProto()
@@ -126,7 +130,8 @@ class ElasticFile:
                 if len(found) < len(tensors):
                     raise NotElastic(f"{name} is a weight at one size only.")
                 sizes = self._of_tensors(found, name)
-                alias = known.setdefault((name, sizes), f"{name}.{number}" if name in self._seen else name)
+                other = f"{name}.{number}.{place}"  # one node may read it at two sizes
+                alias = known.setdefault((name, sizes), other if name in self._seen else name)
                 self._seen.add(name)
                 if alias != name:
                     self._model.graph.node[number].input[place] = alias
@@ -163,16 +168,15 @@ class ElasticFile:
             raise NotElastic("the files have different nodes at different sizes.")
         for number, nodes in enumerate(zip(*(graph.node for graph in graphs), strict=True)):
             first = nodes[0]
+            if len({frozenset(attribute.name for attribute in node.attribute) for node in nodes}) > 1:
+                raise NotElastic(f"{first.name} has other attributes at another size.")
             for place, attribute in enumerate(first.attribute):
-                same = [next((a for a in node.attribute if a.name == attribute.name), None) for node in nodes]
-                found = [other for other in same if other is not None]
-                if len(found) < len(nodes):
-                    raise NotElastic(f"{first.name} has other attributes at another size.")
+                found = [next(a for a in node.attribute if a.name == attribute.name) for node in nodes]
                 where = f"{attribute.name} of {first.name}"
                 if attribute.type in (onnx.AttributeProto.INT, onnx.AttributeProto.INTS):
                     self._compare_integers(number, place, found, where)
                 elif attribute.type == onnx.AttributeProto.TENSOR:
-                    shape, values = self._of_tensors([other.t for other in found], where)
+                    shape, values = self._of_tensors([each.t for each in found], where)
                     if any(not size.is_constant for size in (*shape, *values)):
                         self._constants.append((number, place, shape, values))
                 elif _is_body(attribute) and any(other != attribute for other in found):
@@ -212,4 +216,13 @@ def _cropped(
     if values:
         numbers = [size.at(quantities) for size in values]
         return np.array(numbers, dtype=array.dtype).reshape(array.shape)
-    return array[tuple(slice(0, size.at(quantities)) for size in shape)]
+    lengths = [size.at(quantities) for size in shape]
+    if any(length > there for length, there in zip(lengths, array.shape, strict=True)):
+        raise ValueError(f"quantities must be at most those of the whole file, but a weight would be {lengths}")
+    return array[tuple(slice(0, length) for length in lengths)]
+
+
+def _bytes_of(path: Path) -> int:
+    """With the weights that lie beside it."""
+    beside = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
