@@ -78,6 +78,7 @@ def page_environment() -> Environment:
         "outcome_of": ladder_wording.outcome_of,
         "typed_budget": speed_wording.asked_for,
         "quantity": speed_wording.quantity,
+        "tables": speed_wording.tables,
         "control_accuracy": control_wording.accuracy_of,
         "control_interval": control_wording.interval,
         "control_verdict": control_wording.shown,

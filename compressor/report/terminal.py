@@ -176,18 +176,21 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
 def print_speed_search(search: SpeedSearch, console: Console) -> None:
     """The models that were timed until one kept the budget in time."""
     _heading(console, f"On the way to {speed_wording.asked_for(search.unit, search.asked)}")
-    table = _table("MACs>", "target", "measured>", "interval>", "kept it", "taken")
+    table = _table("MACs>", "target", "predicted>", "measured>", "interval>", "kept", "taken")
     for row in search.rows:
         low, high = (speed_wording.quantity(search.unit, end) for end in row.interval)
         table.add_row(
             units.percent(row.macs_share),
             row.target,
+            "" if row.predicted is None else speed_wording.quantity(search.unit, row.predicted),
             speed_wording.quantity(search.unit, row.value),
             f"{low} - {high}",
             "yes" if row.holds else "no",
             "yes" if row.macs_share == search.macs_share else "",
         )
     console.print(table)
+    for found in search.tables:
+        _say(console, speed_wording.tables(found))
 
 
 def print_latency(
