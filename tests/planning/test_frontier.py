@@ -173,7 +173,7 @@ def test_costs_of_groups_that_take_no_time():
     candidates, chain = random_chain(0)
     free = Chain(chain.counts, [table * 0 + 1 for table in chain.tables])
     choice = Frontier(candidates, free).best(19.0)
-    assert choice.n_keep == {name: 96 for name in candidates}
+    assert choice.n_keep == dict.fromkeys(candidates, 96)
 
 
 def test_without_what_costs_as_much_as_a_wider_one():
