@@ -24,7 +24,10 @@ from compressor.data.sample import sample_shape
 from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import advise, measure_accuracy
+from compressor.runs.bench import require_targets
 from compressor.runs.choose import choose, make_method
+from compressor.runs.control import load_control
+from compressor.runs.control_verdict import judge_control
 from compressor.runs.datasets import Datasets, open_datasets, set_aside
 from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
@@ -45,8 +48,17 @@ from exporters.signature import ExampleInputs
 Inputs = ExampleInputs | Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
-def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, progress: Progress) -> CompressedModel:
+def run(
+    source: Source,
+    options: RunOptions,
+    data: Datasets,
+    folder: RunFolder,
+    progress: Progress,
+    control: nn.Module | None = None,
+) -> CompressedModel:
     """Every stage in order. A folder that already holds some of the stages' results goes on from there.
+
+    `control` is a live module beside what `options.control` can name.
 
     Raises:
         CompressionError, ExportError: the sentence says which stage, what is wrong and what to do.
@@ -56,6 +68,8 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     record = Record(source, options, progress)
     for sentence in data.notes:
         record.note(sentence)
+    if is_main_process():
+        load_control(record, folder, control)
     with record.stage("coverage"):
         source, record.coverage = _cover(source, options, progress, record.note)
         record.source = source
@@ -76,6 +90,7 @@ def run(source: Source, options: RunOptions, data: Datasets, folder: RunFolder, 
     if is_main_process():
         export_and_verify(record, small, data, folder)
         time_against_original(record, folder)
+        judge_control(record, data)
     return CompressedModel(small, record, folder)
 
 
@@ -124,6 +139,7 @@ def compress(
     *,
     data: Iterable[Any] | Tensor | ImageDataset | None = None,
     val: Iterable[Any] | Tensor | ImageDataset | None = None,
+    control: nn.Module | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> CompressedModel:
@@ -134,6 +150,8 @@ def compress(
         example_inputs: a tensor, several, a dictionary by name, or `ExampleInputs`; axis 0 is the batch.
         data: batches (inputs, labels), or inputs alone, ready for the model; to train and calibrate on.
         val: the same, to measure accuracy on.
+        control: a third arm that is timed beside the two, with on=[...]: a smaller module with its weights, or what
+            --control takes.
         progress: is told of the steps.
 
     Returns:
@@ -142,6 +160,9 @@ def compress(
     given = {"on": ["none"], "export": ["none"], **options}
     if data is not None:
         given["data"] = "from Python"
+    live = control if isinstance(control, nn.Module) else None
+    if control is not None:
+        given["control"] = type(live).__name__ if live is not None else str(control)
     chosen = options_from(given)
     check_names(chosen)
     check_options(chosen)
@@ -153,7 +174,7 @@ def compress(
             source = Source(model.eval(), inputs, type(model).__name__, "example_inputs")
             datasets = Datasets(_dataset(data, "data"), _dataset(val, "val"))
             folder = RunFolder.temporary(Path(mkdtemp(prefix="compressor-")))
-            return run(source, chosen, datasets, folder, progress or SilentProgress())
+            return run(source, chosen, datasets, folder, progress or SilentProgress(), live)
         finally:
             for module, training in was_training.items():
                 module.training = training
@@ -199,6 +220,7 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
 def check_options(options: RunOptions) -> None:
     """The options of the plug-ins fit and the device is there, before any work is done."""
     require_device(options)
+    require_targets(options)
     make_method(options.criterion, options.method_options)
     check_recoveries(options)
     check_rungs(options)

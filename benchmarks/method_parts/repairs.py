@@ -94,6 +94,10 @@ class Repairs:
             return Repaired(chain, failure=f"[bug] {with_place(error)}")
         return Repaired(chain, top1, n_images, state.seconds, time.perf_counter() - start, state.facts)
 
+    def repaired(self, chain: str) -> nn.Module:
+        """The model after a chain that was measured."""
+        return self._after(steps_of(chain)).model
+
     def _after(self, steps: tuple[str, ...]) -> _State:
         if not steps:
             return _State(self._cut)

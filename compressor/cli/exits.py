@@ -14,6 +14,9 @@ from typing import NoReturn
 import typer
 
 WRONG_OPTIONS, UNFIT, DISAGREES, BUG, INTERRUPTED, READER_GONE = 2, 4, 6, 70, 130, 141
+RESUMABLE = ("compress", "compress demo")
+RESUMES = " The same command goes on after the last stage that was finished."
+NOTHING_WRITTEN = " Nothing was written."
 _OUT_OF_MEMORY = "Out of memory. Use a smaller --train-batch-size or --batch-size, or a machine with more memory."
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -36,7 +39,7 @@ def one_sentence(verb: str) -> Iterator[None]:
         # Under `python -m`, an interrupt that passed through an exec or eval of a text (the exporters' generated code)
         # would make Python end by the signal whatever is raised here; the next text that is evaluated forgets it.
         eval("0")
-        leave("Interrupted. The same command goes on after the last stage that was finished.", INTERRUPTED)
+        leave(f"Interrupted.{RESUMES if verb in RESUMABLE else NOTHING_WRITTEN}", INTERRUPTED)
     except BrokenPipeError:  # compress methods | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(READER_GONE) from None

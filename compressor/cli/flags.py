@@ -169,6 +169,57 @@ On = Annotated[
 ]
 Threads = Annotated[int | None, _option("Threads of each runtime. (default: 1)", TIMING, metavar="N")]
 BatchSize = Annotated[int | None, _option("Inputs per inference. (default: 1)", TIMING, metavar="N")]
+SeveralThreads = Annotated[
+    str | None,
+    _option("Threads of each runtime, one number or several. (default: 1)", TIMING, "--threads", metavar="N,..."),
+]
+SeveralBatchSizes = Annotated[
+    str | None,
+    _option("Inputs per inference, one number or several. (default: 1)", TIMING, "--batch-size", metavar="N,..."),
+]
+Processes = Annotated[
+    int | None,
+    _option("Fresh processes to time in; more tell smaller differences. (default: 6)", TIMING, metavar="N"),
+]
+Loadgen = Annotated[
+    bool | None,
+    _option(
+        "Also run MLPerf LoadGen's single-stream and offline scenarios. Needs mlcommons-loadgen.",
+        TIMING,
+        "--loadgen",
+        metavar=SWITCH,
+    ),
+]
+ProfileOutput = Annotated[
+    Path | None,
+    _option("Folder for profile.json (raw samples) and profile.html.", RUN, "--output", "-o", metavar="FOLDER"),
+]
+ProfileForce = Annotated[bool | None, _option("Replace a profile in that folder.", RUN, "--force", metavar=SWITCH)]
+
+Control = Annotated[
+    str | None,
+    _option(
+        "A third arm that is timed in the same run: timm:resnet26, file.py:make_model, a model or exported file, or "
+        "narrow (this model, every group the same share, as many MACs as the compressed one).",
+        TIMING,
+        metavar="MODEL",
+    ),
+]
+ControlArch = Annotated[
+    str | None, _option("Architecture of a control that is a state dict, as --arch.", TIMING, metavar="NAME")
+]
+ControlArgs = Annotated[
+    list[str] | None,
+    _option("What the control's architecture is called with. Repeatable.", TIMING, metavar="NAME=VALUE"),
+]
+ControlAccuracy = Annotated[
+    str | None,
+    _option(
+        "The control's accuracy where you know it. (default: measured on --val where it has weights)",
+        TIMING,
+        metavar="93.1%",
+    ),
+]
 
 Output = Annotated[
     Path | None, _option("Run folder. (default: MODEL-compressed)", RUN, "--output", "-o", metavar="RUN")

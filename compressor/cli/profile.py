@@ -1,4 +1,4 @@
-"""compress profile FILE...: times files; with two, compares them."""
+"""compress profile FILE...: starts and times files; with two, compares them."""
 
 from __future__ import annotations
 
@@ -18,38 +18,64 @@ def command(
         ),
     ],
     on: flags.On = None,
-    threads: flags.Threads = None,
-    batch_size: flags.BatchSize = None,
+    threads: flags.SeveralThreads = None,
+    batch_size: flags.SeveralBatchSizes = None,
+    processes: flags.Processes = None,
+    loadgen: flags.Loadgen = None,
     input: flags.Input = None,
+    output: flags.ProfileOutput = None,
+    force: flags.ProfileForce = None,
     quiet: flags.Quiet = None,
     json: flags.Json = None,
 ) -> None:
-    """Time files in alternation, in fresh processes; with two or more, say which is faster with a 95 % interval."""
+    """Time files in alternation, in fresh processes; with two or more, say which is faster with a 95 % interval.
+
+    Each file is also started alone: load time, first inference, memory, and energy where the machine counts it.
+    Several threads and batch sizes make a grid: [bold]--threads 1,2 --batch-size 1,8[/bold].
+    """
     from compressor.cli.progress import ConsoleProgress, stdout_console
     from compressor.core.options import options_from
+    from compressor.core.quantities import whole_numbers
+    from compressor.profiling.machine import machine_facts
     from compressor.runs.preflight import check_threads
+    from compressor.runs.profile_folder import check_folder, write_profile
     from compressor.runs.profiling import Profile, profile
 
-    options = options_from(flags.typed(on=on, threads=threads, batch_size=batch_size))
-    check_threads(options)
+    n_threads = whole_numbers(threads or "1", "--threads")
+    batch_sizes = whole_numbers(batch_size or "1", "--batch-size")
+    for number in n_threads:
+        check_threads(options_from({"threads": number}))
+    for number in batch_sizes:
+        options_from({"batch_size": number})
+    options = options_from(flags.typed(on=on))
+    if output is not None:
+        check_folder(output, bool(force))
+    machine = machine_facts()
     with ConsoleProgress(quiet=bool(quiet or json)) as progress:
         found = profile(
             files,
             options.on,
-            threads=options.threads,
-            batch_size=options.batch_size,
+            threads=n_threads,
+            batch_size=batch_sizes,
             shapes=_shapes(input or []),
+            processes=processes,
+            loadgen=bool(loadgen),
+            machine=machine,
             progress=progress,
         )
+    if output is not None:
+        write_profile(found, machine, output)
     if json:
         from compressor.core.serial import to_json
 
         print(to_json(found, list[Profile]), end="")
     elif not quiet:
-        from compressor.report.terminal import print_measurements
+        from compressor.report.terminal_profile import print_profiles
 
-        for one in found:
-            print_measurements(one.measurements, one.comparisons, stdout_console())
+        console = stdout_console()
+        print_profiles(found, console)
+        if output is not None:
+            console.print(f"\nWritten to {output}/ (open profile.html)", markup=False, soft_wrap=True)
 
 
 def _shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:

@@ -57,6 +57,16 @@ class LatencyStats:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What more timing would settle where a comparison has no verdict."""
+
+    settles: str  # "faster", "slower" or "equally fast", if the ratio stays what it is
+    more_processes: int | None  # beside those there are; 0: it is settled; None: no amount would
+    more_seconds: float | None  # of sampling
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Base against compressed on one target; `ratio` is base time over compressed time, so above 1 is faster."""
 
@@ -67,3 +77,4 @@ class Comparison:
     interval: tuple[float, float]  # 95 %, bootstrap
     verdict: str  # "faster", "slower" or "no significant difference"
     warnings: tuple[str, ...] = ()
+    outlook: Outlook | None = None  # None where there is a verdict, or too few processes for one

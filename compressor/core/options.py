@@ -14,7 +14,7 @@ from typing import Any
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import KINDS
-from compressor.core.quantities import POINTS_ALLOWED, factor, points, seconds, share
+from compressor.core.quantities import POINTS_ALLOWED, accuracy, factor, points, seconds, share
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +32,7 @@ QUANTITIES = {
     "speedup": factor,
     "latency": seconds,
     "max_drop": points,
+    "control_accuracy": accuracy,
 }
 ONE_A_FLAG = {"method_options": "method_option", "recover_options": "recover_option"}  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
@@ -83,6 +84,10 @@ class RunOptions:
     on: tuple[str, ...] = ()  # targets; empty: the CPU runtime of each exported format; "none": no timing
     threads: int = 1
     batch_size: int = 1
+    control: str = ""  # a third arm: "narrow", an architecture as `arch`, or a file; empty: none
+    control_arch: str = ""  # of a control that is a state dict
+    control_args: tuple[str, ...] = ()  # name=value, for the control's architecture
+    control_accuracy: float | None = None  # share of right answers that the user knows of
     # The run
     seed: int = 0
     device: str = "auto"
@@ -139,6 +144,7 @@ class RunOptions:
                     "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
                 )
         self._check_ladder()
+        self._check_control()
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
 
@@ -161,6 +167,16 @@ class RunOptions:
         ):
             if getattr(self, option):
                 raise InvalidOption("compress", flag(option), "left out with --max-drop", getattr(self, option), step)
+
+    def _check_control(self) -> None:
+        if not self.control:
+            for option in ("control_arch", "control_args", "control_accuracy"):
+                value = getattr(self, option)
+                if value not in ("", (), None):
+                    raise InvalidOption("compress", flag(option), "used with --control", value)
+        elif "none" in self.on:
+            step = "Leave --on out, or name the runtime: --on onnxruntime:cpu, for example."
+            raise InvalidOption("compress", "--on", f"a target, to time --control {self.control} on", "none", step)
 
     @property
     def criterion(self) -> str:

@@ -101,6 +101,12 @@ class Target(Protocol):
     def unavailable(self) -> str:
         """Why this target cannot be used here; empty if it can. Cheap, and never raises."""
 
+    def prepare(self) -> None:
+        """Sets up what a process's first file would set up for all others: libraries, plug-ins, lazy imports.
+
+        So what `runner` takes after it, in time and memory, is the file's own.
+        """
+
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """All set-up (load, inputs of `batch_size`, threads); then one inference per call."""
 

@@ -35,6 +35,33 @@ def points(text: str | float, option: str) -> float:
     return value
 
 
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Different whole numbers, separated by commas, in the order in which they were typed.
+
+    >>> whole_numbers("1,8", "--batch-size"), whole_numbers("2", "--threads")
+    ((1, 8), (2,))
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[+-]?[0-9]{1,9}", part) for part in parts):
+        raise InvalidOption("compress", option, "whole numbers separated by commas, such as 1,8", text)
+    numbers = tuple(int(part) for part in parts)
+    if len(set(numbers)) < len(numbers):
+        raise InvalidOption("compress", option, "different numbers", text, "Name each once.")
+    return numbers
+
+
+def accuracy(text: str | float, option: str) -> float:
+    """A share from 0 to 1: "93.1%" and 0.931 are the same.
+
+    >>> accuracy("93.1%", "--control-accuracy"), accuracy(0.5, "--control-accuracy")
+    (0.931, 0.5)
+    """
+    value = _number(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise InvalidOption("compress", option, "an accuracy from 0 to 1, such as 93.1% or 0.931", text)
+    return round(value, 12)  # 93.1 / 100 is a little less than 0.931
+
+
 def factor(text: str | float, option: str) -> float:
     """How many times as fast: 2, "2x" and "2" are the same.
 

@@ -45,11 +45,14 @@ class LatencyModel:
         self._lines, same, unexplained = lines_of(samples, lengths)
         tables = _tables({line.pattern for line in self._lines}, samples, others)
         self._families = {pattern: _fit(rows) for pattern, rows in tables.items() if rows}
-        self._touching: dict[str, list[Line]] = {name: [] for name in extents.groups}
-        for line in self._lines:
-            names = {group for size in line.variables for name in size.quantities for group in extents.groups_of(name)}
+        self._groups = [_groups_of(line, extents) for line in self._lines]
+        self._touching: dict[str, list[int]] = {name: [] for name in extents.groups}  # numbers of lines
+        for number, names in enumerate(self._groups):
             for name in names:
-                self._touching[name].append(line)
+                self._touching[name].append(number)
+        # Plans ask for the same neighbours of the same widths again and again.
+        self._known: dict[tuple[int, tuple[int, ...]], float] = {}
+        self._rows: dict[tuple[int, str, tuple[int, ...], bytes], np.ndarray] = {}
         self._factor, self._constant = 1.0, 0.0
         self._calibrate(same)
         wrong = [abs(self.whole(sample.n_keep) / sample.whole_s - 1) for sample in same]
@@ -70,7 +73,12 @@ class LatencyModel:
     def whole(self, n_keep: Mapping[str, int]) -> float:
         """Seconds; groups not named stay whole."""
         lengths = self._extents.lengths(n_keep)
-        nodes = sum(float(self._line(line, lengths)) for line in self._lines)
+        nodes = 0.0
+        for number, line in enumerate(self._lines):
+            key = number, tuple([n_keep.get(group, 0) for group in self._groups[number]])
+            if key not in self._known:
+                self._known[key] = float(self._line(line, lengths))
+            nodes += self._known[key]
         return self._factor * nodes + self._constant
 
     def alternatives(self, n_keep: Mapping[str, int], group: str, counts: np.ndarray) -> np.ndarray:
@@ -80,8 +88,13 @@ class LatencyModel:
         """
         lengths = self._extents.lengths({**n_keep, group: counts})
         total = np.zeros(len(counts))
-        for line in self._touching[group]:
-            total = total + self._line(line, lengths)
+        asked = counts.tobytes()
+        for number in self._touching[group]:
+            others = tuple([n_keep.get(name, 0) for name in self._groups[number] if name != group])
+            key = number, group, others, asked
+            if key not in self._rows:
+                self._rows[key] = np.asarray(self._line(self._lines[number], lengths))
+            total = total + self._rows[key]
         return self._factor * total
 
     def _line(self, line: Line, lengths: Mapping[str, np.ndarray | float]) -> np.ndarray | float:
@@ -98,6 +111,10 @@ class LatencyModel:
         (factor, constant), _ = nnls(columns, np.ones(len(sums)))
         if factor > 0:
             self._factor, self._constant = float(factor), float(constant)
+
+
+def _groups_of(line: Line, extents: Extents) -> tuple[str, ...]:
+    return tuple(sorted({g for size in line.variables for name in size.quantities for g in extents.groups_of(name)}))
 
 
 def _evaluated(size: object, lengths: Mapping[str, np.ndarray | float]) -> np.ndarray | float:

@@ -6,6 +6,7 @@ import math
 
 from compressor.core.errors import IncomparableMeasurements
 from compressor.core.measurement import Comparison, LatencyStats, Measurement
+from compressor.profiling.outlook import outlook
 from compressor.profiling.statistics import in_one_session, latency_stats, ratio_of, unsteadiness
 
 FASTER, SLOWER, NO_DIFFERENCE = "faster", "slower", "no significant difference"
@@ -35,7 +36,7 @@ def compare(base: Measurement, compressed: Measurement) -> Comparison:
     base_stats, compressed_stats = latency_stats(base.samples_s), latency_stats(compressed.samples_s)
     ratio = ratio_of(base, compressed)
     warnings = _warnings(base, compressed, base_stats, compressed_stats)
-    verdict = NO_DIFFERENCE
+    verdict, ahead = NO_DIFFERENCE, None
     if min(len(base.processes), len(compressed.processes)) < MIN_PROCESSES_FOR_VERDICT:
         warnings.append(
             f"A verdict needs samples from at least {MIN_PROCESSES_FOR_VERDICT} processes. Time it with more."
@@ -44,6 +45,10 @@ def compare(base: Measurement, compressed: Measurement) -> Comparison:
         verdict = FASTER
     elif ratio.high < 1 / (1 + FLOOR):
         verdict = SLOWER
+    else:
+        ahead = outlook(base, compressed, ratio, FLOOR)
+        if ahead.sentence:
+            warnings.insert(0, ahead.sentence)
     if ratio.high - ratio.low > _WIDE * ratio.value:
         warnings.append("The interval is wider than 10 % of the ratio. Free the machine, or time for longer.")
     return Comparison(
@@ -54,6 +59,7 @@ def compare(base: Measurement, compressed: Measurement) -> Comparison:
         interval=(ratio.low, ratio.high),
         verdict=verdict,
         warnings=tuple(warnings),
+        outlook=ahead,
     )
 
 

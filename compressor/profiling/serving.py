@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from compressor.core import errors
 from compressor.core.errors import CompressionError, UnsupportedModel
-from compressor.profiling.timer import _environment, _last_words
+from compressor.profiling.children import environment, last_words
 
 LIMIT_S = 900.0  # of one request
 
@@ -109,7 +109,7 @@ class Served:
             stderr=self._said,
             text=True,
             encoding="utf-8",
-            env=_environment(),
+            env=environment(),
         )
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(self._opening) + "\n")
@@ -118,9 +118,9 @@ class Served:
     def _last_words(self, process: subprocess.Popen[str]) -> str:
         code = process.wait()
         if self._said is None:
-            return _last_words(code, "")
+            return last_words(code, "")
         self._said.seek(0)
-        return _last_words(code, self._said.read())
+        return last_words(code, self._said.read())
 
 
 def serve(open_service: Callable[[Any], Callable[[dict[str, Any]], dict[str, Any]]]) -> None:

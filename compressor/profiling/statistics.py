@@ -29,7 +29,7 @@ from scipy import special
 from compressor.core.measurement import LatencyStats, Measurement
 
 _RESAMPLES = 2000
-_CONFIDENCE = 0.95
+CONFIDENCE = 0.95
 _TRIM = 0.25  # share of the rounds that is left out at either end
 _SEED = 0  # the same samples give the same interval
 
@@ -82,7 +82,7 @@ def latency_of(measurement: Measurement) -> Estimate:
 
 def _estimate(centre: float, variance: float, n_processes: int) -> Estimate:
     """Of a logarithm and its variance."""
-    quantile = special.stdtrit(max(1, n_processes - 1), 0.5 + _CONFIDENCE / 2)  # Student's t
+    quantile = special.stdtrit(max(1, n_processes - 1), 0.5 + CONFIDENCE / 2)  # Student's t
     half_width = quantile * np.sqrt(variance)
     return Estimate(*(float(np.exp(log)) for log in (centre, centre - half_width, centre + half_width)))
 

@@ -5,24 +5,17 @@ A target is handed over as the string "package.module:CLASS": nothing here knows
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from compressor.core import errors
-from compressor.core.errors import CompressionError, InvalidOption, ModelFileError, UnsupportedModel
+from compressor.core.errors import InvalidOption, ModelFileError
 from compressor.core.files import sha256_of
-from compressor.core.measurement import Measurement
+from compressor.core.measurement import MachineFacts, Measurement
 from compressor.core.progress import Progress, SilentProgress
-from compressor.core.serial import from_json, to_plain
-from compressor.core.waiting import environment_as_given
+from compressor.profiling.children import ask
 from compressor.profiling.machine import machine_facts
 from compressor.profiling.worker import Request, Result
 
@@ -30,8 +23,7 @@ from compressor.profiling.worker import Request, Result
 DEFAULT_PROCESSES = 6
 DEFAULT_SECONDS = 4.0
 MIN_PROCESSES = 4  # kept even where one process takes very long
-_MAX_SECONDS = 36.0  # of one call, loading and warming up included; only MIN_PROCESSES may take longer
-_WORKER_LIMIT_S = 900.0
+MAX_SECONDS = 36.0  # of one call, loading and warming up included; only MIN_PROCESSES may take longer
 
 
 def measure(
@@ -43,7 +35,9 @@ def measure(
     batch_size: int = 1,
     processes: int = DEFAULT_PROCESSES,
     seconds: float = DEFAULT_SECONDS,
+    max_seconds: float = MAX_SECONDS,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    machine: MachineFacts | None = None,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Times `files` in alternation on one target.
@@ -54,9 +48,11 @@ def measure(
         target_factory: "compressor.targets.onnxruntime_cpu:PLUGIN"; imported in the worker processes only.
         threads: of the runtime, per inference.
         batch_size: samples per inference.
-        processes: fresh processes; fewer (not below 4) where one takes so long that all would take over 36 s.
+        processes: fresh processes; fewer (not below 4) where one takes so long that all would take over `max_seconds`.
         seconds: of sampling, over all files and processes; loading and warming up come on top.
+        max_seconds: of the whole call; infinite to have exactly as many processes as asked for.
         shapes: {input name: full shape}, for inputs whose axes other than the batch are dynamic.
+        machine: as it was before this program kept it busy; None: as it is now.
         progress: is told of each process.
 
     Returns:
@@ -68,7 +64,7 @@ def measure(
         UnsupportedModel: the runtime crashes on it.
     """
     _check(files, target_name, threads, processes, seconds)
-    machine = machine_facts()
+    machine = machine or machine_facts()
     hashes = [sha256_of(path) for path in files]
     order = list(range(len(files)))
     request = Request(
@@ -87,7 +83,7 @@ def measure(
             result = _run_worker(request, target_name)
             results.append(result)
             if len(results) == 1:
-                affordable = int(_MAX_SECONDS / (perf_counter() - begin)) // 2 * 2
+                affordable = int(min(max_seconds / (perf_counter() - begin), processes + 1)) // 2 * 2
                 skipped = processes - min(processes, max(MIN_PROCESSES, affordable))
                 processes -= skipped
                 if skipped:
@@ -161,60 +157,5 @@ def _check(files: Sequence[Path], target: str, threads: int, processes: int, sec
 
 
 def _run_worker(request: Request, target: str) -> Result:
-    """One fresh process; it is dead when this returns or raises, Ctrl-C included."""
-    reading, writing = os.pipe()  # stays open while we live: the worker ends when it closes
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "compressor.profiling.worker"],
-            stdin=reading,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=_environment(),
-        ) as worker:
-            try:
-                os.write(writing, json.dumps(to_plain(request)).encode() + b"\n")
-                out, err = worker.communicate(timeout=_WORKER_LIMIT_S)
-            except subprocess.TimeoutExpired as error:
-                limit = f"{_WORKER_LIMIT_S:.0f} s"
-                raise UnsupportedModel(
-                    f"{target}: timing {_names(request)} took over {limit} and was stopped."
-                ) from error
-            finally:
-                worker.kill()
-    finally:
-        os.close(reading)
-        os.close(writing)
-    if worker.returncode != 0:
-        raise UnsupportedModel(f"{target}: timing {_names(request)} failed: {_last_words(worker.returncode, err)}")
-    result = from_json(Result, out, f"{target}: the answer of a timing process")
-    if result.error:
-        raise _revived(result)
-    return result
-
-
-def _names(request: Request) -> str:
-    return " and ".join(Path(file).name for file in dict.fromkeys(request.files))
-
-
-def _environment() -> dict[str, str]:
-    """Ours, and the packages are found whatever the current folder is; modules lying about in it are not."""
-    root = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([root, inherited] if inherited else [root])
-    return {**environment_as_given(), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
-def _last_words(returncode: int, err: str) -> str:
-    lines = [line.strip() for line in err.splitlines() if line.strip()]
-    if returncode >= 0:
-        return lines[-1] if lines else f"the process ended with exit status {returncode} and said nothing."
-    name = signal.Signals(-returncode).name
-    hint = " Was there enough memory?" if name == "SIGKILL" else ""
-    return f"the process was ended by {name}{f' after: {lines[-1]}' if lines else ''}.{hint}"
-
-
-def _revived(result: Result) -> CompressionError:
-    """The worker's error as its own class, so that it keeps its exit code; the sentence is already made."""
-    kind: type[CompressionError] = getattr(errors, result.error_kind, CompressionError)
-    return kind.__new__(kind, result.error)
+    names = " and ".join(Path(file).name for file in dict.fromkeys(request.files))
+    return ask("compressor.profiling.worker", request, Result, target, f"timing {names}")

@@ -2,27 +2,19 @@
 
     python -m compressor.profiling.worker < request
 
-The request is one line of JSON on standard input (see `Request`); standard input then stays open, and the process ends
-when it closes, so that no worker outlives the program that started it. What a runtime prints goes to standard error.
+The request is one line of JSON (see `Request`, and `compressor.profiling.children` for how it gets here).
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
 import math
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from compressor.core.errors import CompressionError, InvalidOption
-from compressor.core.protocols import Target
-from compressor.core.serial import from_json, to_json
+from compressor.profiling.children import answer, make_target
 
 # A burst is long enough for caches to be as in steady use, and short enough for both files to meet the same weather.
 _BURST_S = 0.04
@@ -64,7 +56,7 @@ class Result:
 
 def work(request: Request) -> Result:
     """Loads all files, warms them up, and times them in bursts that take turns."""
-    target = _make_target(request)
+    target = make_target(request.factory, request.files, request.shapes)
     runs: dict[int, Callable[[], None]] = {}
     for i in request.order:
         runs[i] = target.runner(Path(request.files[i]), request.batch_size, request.threads)
@@ -80,19 +72,6 @@ def work(request: Request) -> Result:
             warmups[i].append(first)
             samples[i].extend(rest)
     return Result(samples, warmups, burst_sizes, rounds, target.describe())
-
-
-def _make_target(request: Request) -> Target:
-    module, _, attribute = request.factory.partition(":")
-    kind = getattr(importlib.import_module(module), attribute)
-    target: Target = kind(shapes=request.shapes) if request.shapes else kind()
-    reason = target.unavailable()
-    if reason:
-        raise InvalidOption("profile", "on", "targets that can be used here", target.name, reason)
-    for file in request.files:
-        if Path(file).suffix not in target.accepts:
-            raise InvalidOption(target.name, "file", f"of a kind it loads ({', '.join(target.accepts)})", file)
-    return target
 
 
 def _warm_up(run: Callable[[], None]) -> list[float]:
@@ -131,29 +110,9 @@ def _n_rounds(typical: list[float], burst_sizes: list[int], seconds: float) -> i
     return max(low, min(high, 2 * round(seconds / one_round / 2)))
 
 
-def _end_with_parent(stdin: int) -> None:
-    while os.read(stdin, 1024):
-        continue
-    os._exit(1)
-
-
 def main() -> None:
     """Answers one request; exits with 0 if standard output holds a `Result`, of whatever kind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what runtimes print must not get between us and our JSON
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
-        line = stdin.readline()
-    request = from_json(Request, line, "profiling worker")
-    threading.Thread(target=_end_with_parent, args=(0,), daemon=True).start()
-    try:
-        result = work(request)
-    except CompressionError as error:
-        result = Result(error=str(error), error_kind=type(error).__name__)
-    answers.write(to_json(result))
-    answers.flush()
-    sys.stderr.flush()
-    os._exit(0)  # the samples are out; tearing runtimes down takes time, and can crash
+    answer(Request, work, lambda error, kind: Result(error=error, error_kind=kind))
 
 
 if __name__ == "__main__":

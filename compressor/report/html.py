@@ -14,14 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.filters import do_forceescape
 from markupsafe import Markup
 
-from compressor.report import charts, ladder_wording, speed_wording, units, wording
+from compressor.report import charts, control_wording, ladder_wording, speed_wording, units, wording
 from compressor.report.schema import Report
 
 
 def render_html(report: Report) -> str:
     """The whole page as text, to be written as UTF-8."""
     return (
-        _environment()
+        page_environment()
         .get_template("page.html")
         .render(
             report=report,
@@ -42,7 +42,8 @@ def render_html(report: Report) -> str:
     )
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Templates, filters and what every page of ours needs; a new one each time."""
     environment = Environment(
         loader=PackageLoader("compressor.report", "."),
         autoescape=True,
@@ -59,6 +60,8 @@ def _environment() -> Environment:
         units.percent,
         units.accuracy,
         units.points,
+        units.rate,
+        units.joules,
     ):
         environment.filters[function.__name__] = function
     environment.filters |= {
@@ -75,6 +78,9 @@ def _environment() -> Environment:
         "outcome_of": ladder_wording.outcome_of,
         "typed_budget": speed_wording.asked_for,
         "quantity": speed_wording.quantity,
+        "control_accuracy": control_wording.accuracy_of,
+        "control_interval": control_wording.interval,
+        "control_verdict": control_wording.shown,
         "latency_plot": charts.latency_plot,
         "lane_height": charts.LANE_HEIGHT,
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compressor.core.measurement import LatencyStats, MachineFacts
+from compressor.core.startup import Start
 
 # 1: first.
 REPORT_FORMAT = 1
@@ -161,6 +162,19 @@ class FileRow:
 
 
 @dataclass(frozen=True)
+class FileFigures:
+    """What one file costs on one target beside its latency: medians of fresh processes that held that file alone."""
+
+    per_s: float  # inputs per second: batch size over the median latency
+    load_ms: float
+    first_ms: float  # the first inference
+    memory_bytes: int | None  # peak of the process without the bare runtime; None where the system does not tell
+    runtime_bytes: int | None  # what the bare runtime takes
+    energy_j: float | None  # per inference; None without counters
+    starts: tuple[Start, ...]  # raw
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """One target: the comparison, or why there is none."""
 
@@ -177,6 +191,39 @@ class LatencyRow:
     compressed_samples_ms: tuple[float, ...] = ()
     details: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    base_figures: FileFigures | None = None
+    compressed_figures: FileFigures | None = None
+
+
+@dataclass(frozen=True)
+class ControlTiming:
+    """The control on one target, timed in turns with the other two files, or why it was not."""
+
+    target: str
+    unavailable: str = ""  # the reason; then everything below is empty
+    stats: LatencyStats | None = None
+    ratio: float | None = None  # compressed time / control time: above 1, the control is faster
+    interval: tuple[float, float] | None = None  # 95 %
+    verdict: str = ""  # "at least as fast", "slower", "cannot be told"
+    original_ratio: float | None = None  # original time / control time
+    original_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A third arm: a ready-made smaller model, or the same architecture made uniformly narrower."""
+
+    name: str  # as the user named it
+    kind: str  # "architecture", "file", "module", "narrow"
+    description: str
+    macs: int | None  # per one input; None: only its runtime can read the file
+    params: int | None
+    top1_percent: float | None  # None: unknown
+    accuracy_from: str  # "measured", "--control-accuracy"; why it is unknown
+    n_images: int  # that it was measured on; 0 where it was not
+    quality: str  # "at least as good", "worse" than the compressed model, "unknown"
+    timings: tuple[ControlTiming, ...]
+    finding: str  # said before everything else; empty where the compressed model is faster, or better
 
 
 @dataclass(frozen=True)
@@ -220,6 +267,7 @@ class Report:
     preprocessing: dict[str, object] = field(default_factory=dict)  # mean, std, size
     ladder: Ladder | None = None  # None: --max-drop was not given
     speed_search: SpeedSearch | None = None  # None: the budget is no time
+    control: Control | None = None  # None: --control was not given
     created: str = ""  # ISO 8601, UTC
     compressor_version: str = ""
     format: int = REPORT_FORMAT

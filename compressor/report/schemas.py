@@ -1,4 +1,4 @@
-"""The JSON schemas of the files in a run folder.
+"""The JSON schemas of the files in a run folder, and of profile.json.
 
 `python -m compressor.report.schemas docs/schemas` writes them again after a type has changed.
 """
@@ -14,6 +14,7 @@ from compressor.core.files import write_atomically
 from compressor.core.measurement import Measurement
 from compressor.core.plan import PruningPlan
 from compressor.core.serial import json_schema
+from compressor.report.profile_schema import ProfileReport
 from compressor.report.schema import Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,6 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, tuple[Any, str]] = {
     "report.schema.json": (Report, "report.json: a finished run, everything that a pipeline reads"),
     "plan.schema.json": (PruningPlan, "plan.json: the channels that were kept, replayable on the user's own class"),
+    "profile.schema.json": (ProfileReport, "profile.json: files timed and started by compress profile, raw samples"),
     "measurements.schema.json": (list[Measurement], "measurements.json: raw timing samples with the machine's facts"),
 }
 

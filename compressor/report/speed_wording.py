@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compressor.core.measurement import MachineFacts
 from compressor.report.schema import TimedRow
 
 
@@ -24,6 +25,21 @@ def measured(unit: str, row: TimedRow) -> str:
     """
     low, high = (quantity(unit, end).split()[0].removesuffix("x") for end in row.interval)
     return f"{quantity(unit, row.value)} [{low}, {high}] on {row.target}"
+
+
+def untold(asked: float, row: TimedRow) -> bool:
+    """Whether what was asked for lies within the interval: then neither is known, that it is kept or that it is not.
+
+    >>> untold(2.0, TimedRow(0.5, "", 2.1, (1.6, 2.7), False)), untold(2.0, TimedRow(0.5, "", 1.8, (1.7, 1.9), False))
+    (True, False)
+    """
+    return not row.holds and row.interval[0] <= asked <= row.interval[1]
+
+
+def too_noisy(machine: MachineFacts) -> str:
+    """Why an interval may be too wide, and what to do."""
+    load = f"load {machine.load_1min:.1f} on {machine.n_cores_usable} cores"
+    return f"The times vary too much for that ({load}): end other programs and run again, or ask for less."
 
 
 def quantity(unit: str, value: float) -> str:

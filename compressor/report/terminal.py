@@ -1,24 +1,24 @@
-"""Tables for the terminal. They fit 80 columns, say the same without colours, and use no letters beyond ASCII.
-
-Names come from foreign files: they are never read as markup, their control characters are replaced, and where they are
-too long their middle is left out.
-"""
+"""What a run found, as tables for the terminal (see `console` for what they promise)."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import ladder_wording, speed_wording, units, wording
+from compressor.report import control_wording, ladder_wording, speed_wording, units, wording
+from compressor.report.console import STYLES as _STYLES
+from compressor.report.console import heading as _heading
+from compressor.report.console import plural as _plural
+from compressor.report.console import say as _say
+from compressor.report.console import table as _table
+from compressor.report.console import text as _text
 from compressor.report.inspection import Inspection
+from compressor.report.profile_rows import percentiles_ms
 from compressor.report.schema import (
     AccuracyRow,
+    Control,
     FileRow,
     GroupRow,
     Ladder,
@@ -28,14 +28,15 @@ from compressor.report.schema import (
     SpeedSearch,
     StageRow,
 )
+from compressor.report.terminal_figures import print_figures
 
 MAX_GROUPS, MAX_FACTS = 40, 4
-_STYLES = {wording.GOOD: "green", wording.BAD: "red", wording.NEUTRAL: ""}
-_ASCII = str.maketrans({"×": "x", "→": "->", "−": "-", "±": "+-", "…": "~"})
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole run, the answer last, where the eye is."""
+    """The whole run, the answer last, where the eye is; only a control that makes it needless comes before all else."""
+    if report.control is not None and report.control.finding:
+        _say(console, f"Attention: {report.control.finding}", "red")
     print_coverage(report.groups, report.prunable_macs_share, console)
     print_stages(report.stages, console)
     if report.files:
@@ -50,12 +51,17 @@ def print_report(report: Report, console: Console) -> None:
         print_speed_search(report.speed_search, console)
     if report.latency:
         print_latency(report.latency, console)
+        print_figures(report.latency, console)
+    if report.control is not None:
+        print_control(report.control, console)
     print_summary(report, console)
 
 
 def print_summary(report: Report, console: Console) -> None:
     """Counts before and after, what was won, what was lost, and what to know."""
     _heading(console, "Result")
+    if report.control is not None and report.control.finding:
+        _say(console, f"Attention: {report.control.finding}", "red")
     table = _table("", "before>", "after>", "remains>")
     for name, shown, count in (
         ("MACs", units.count, report.macs),
@@ -206,6 +212,29 @@ def print_latency(
             _say(console, f"{units.middle(row.target, 40)}: {warning}")
 
 
+def print_control(control: Control, console: Console) -> None:
+    """The third arm: its counts, its accuracy, and its time against the other two."""
+    _heading(console, f"Control: {units.middle(control.name, 60)}")
+    if control.macs is not None and control.params is not None:
+        _say(console, f"{units.count(control.macs)} MACs per input, {units.count(control.params)} parameters.")
+    if control.description:
+        _say(console, f"It is {control.description}.")
+    _say(console, f"Accuracy (top-1): {control_wording.accuracy_of(control).rstrip('.')}.")
+    timed = [timing for timing in control.timings if timing.stats is not None]
+    if timed:
+        _say(console, "How many times as fast it is as the original and as the compressed model:")
+        table = _table("target", "median>", "original>", "compressed>", "interval>", "so it is*")
+        for row in timed:
+            both = [f"{units.ratios(ratio or 0.0)[0]}x" for ratio in (row.original_ratio, row.ratio)]
+            median, interval = row.stats.median_ms if row.stats else 0.0, control_wording.interval(row.interval)
+            verdict = _text(control_wording.shown(row.verdict), console)
+            table.add_row(_text(row.target, console, 18), units.milliseconds(median), *both, interval, verdict)
+        console.print(table)
+    for row in control.timings:
+        if row.stats is None:
+            _say(console, f"{units.middle(row.target, 40)}: not timed. {row.unavailable}")
+
+
 def print_measurements(
     measurements: Sequence[Measurement], comparisons: Sequence[Comparison], console: Console
 ) -> None:
@@ -217,11 +246,7 @@ def print_measurements(
     _heading(console, f"Latency on {first.target}, batch {first.batch_size}, {threads}")
     table = _table("file", "median>", "p90>", "p99>", "samples>")
     for one in measurements:
-        # 99 cut points, interpolated between neighbours; a lone sample stands for all of them.
-        cuts = statistics.quantiles(
-            one.samples_s * 2 if len(one.samples_s) == 1 else one.samples_s, n=100, method="inclusive"
-        )
-        figures = [units.milliseconds(cuts[rank - 1] * 1000) for rank in (50, 90, 99)]
+        figures = [units.milliseconds(value) for value in percentiles_ms(one.samples_s, 50, 90, 99)]
         table.add_row(_text(str(one.path), console, 36), *figures, f"{len(one.samples_s):,}")
     console.print(table)
     if not comparisons:
@@ -282,50 +307,8 @@ def print_stages(rows: Sequence[StageRow], console: Console) -> None:
     console.print(table)
 
 
-def _table(*columns: str) -> Table:
-    """`>` after a column's name sets it to the right, `*` lets its text wrap."""
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="dim",
-    )
-    for column in columns:
-        wraps = column.endswith("*")
-        right = column.endswith(">")
-        header = Text(units.printable(column.removesuffix(">").removesuffix("*")).translate(_ASCII))
-        table.add_column(
-            header, justify="right" if right else "left", no_wrap=not wraps, overflow="fold" if wraps else "ellipsis"
-        )
-    return table
-
-
-def _text(value: str, console: Console, width: int = 0, style: str = "") -> Text:
-    """Text that is shown as it is; with `width`, its middle is left out where it is longer."""
-    shown = units.printable(value)
-    shown = units.middle(shown, width) if width else shown
-    shown = shown.translate(_ASCII)
-    if not _is_unicode(console):
-        shown = shown.encode(console.encoding, "replace").decode(console.encoding)
-    return Text(shown, style=style)
-
-
-def _say(console: Console, sentence: str, style: str = "") -> None:
-    console.print(_text(sentence, console, style=style), overflow="fold")
-
-
-def _heading(console: Console, title: str) -> None:
-    console.print()
-    console.print(_text(title, console, style="bold"))
-
-
 def _error(value: float | None) -> str:
     return "not finite" if value is None else units.error(value)
-
-
-def _is_unicode(console: Console) -> bool:
-    return console.encoding.lower().startswith("utf")
 
 
 def _lower(sentence: str) -> str:
@@ -334,7 +317,3 @@ def _lower(sentence: str) -> str:
 
 def _after_comma(words: str) -> str:
     return f", {words}" if words else ""
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

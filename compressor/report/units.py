@@ -49,6 +49,27 @@ def milliseconds(value: float) -> str:
     return f"{_three_digits(value)} ms"
 
 
+def rate(per_s: float) -> str:
+    """A throughput, without its unit.
+
+    >>> rate(0.0432), rate(8.127), rate(1234.5)
+    ('0.0432', '8.13', '1.23 k')
+    """
+    return _three_digits(per_s) if per_s < 999.5 else count(per_s)
+
+
+def joules(value: float) -> str:
+    """An energy.
+
+    >>> joules(2.5), joules(0.0123), joules(0.000045)
+    ('2.50 J', '12.3 mJ', '45.0 µJ')
+    """
+    for scale, unit in ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ")):
+        if value * scale >= 0.9995 or unit == "µJ":
+            break
+    return f"{_three_digits(value * scale)} {unit}"
+
+
 def seconds(value: float) -> str:
     """A duration from the run's own clock.
 

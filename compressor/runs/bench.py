@@ -13,11 +13,12 @@ from torch import nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.measurement import Measurement
-from compressor.core.options import RunOptions
+from compressor.core.options import MEASURED, RunOptions
 from compressor.profiling.timer import DEFAULT_PROCESSES, DEFAULT_SECONDS, measure
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
 from compressor.targets import factory_of, load_target
+from exporters.discovery import format_class
 from exporters.export import export
 from exporters.types import ExportedFile
 
@@ -53,6 +54,26 @@ def accepted(target: Any, files: Sequence[ExportedFile]) -> ExportedFile | None:
 def not_accepted(target: Any) -> str:
     """Why a target has nothing to time."""
     return f"no exported file is a {' or '.join(target.accepts)}; add the format to --export"
+
+
+def require_targets(options: RunOptions) -> None:
+    """Refuses a budget in time whose targets are not here, or read nothing that is exported, before any work is done.
+
+    Raises:
+        InvalidOption: one is not, or does not.
+    """
+    if options.budget[0] not in MEASURED:
+        return
+    suffixes = {format_class(name).suffix for name in (*options.formats, PROGRAM)}
+    for name in targets_of(options):
+        target = load_target(name)()
+        reason = target.unavailable() or ("" if suffixes & set(target.accepts) else not_accepted(target))
+        if reason:
+            raise _not_here(name, reason)
+
+
+def _not_here(target: str, reason: str) -> InvalidOption:
+    return InvalidOption("compress", "--on", "targets that can be timed here", target, f"{reason.rstrip('.')}.")
 
 
 def export_original(record: Record, formats: Sequence[str], folder: RunFolder) -> None:
@@ -110,7 +131,7 @@ class Bench:
             file, reason = accepted(target, record.base_files), target.unavailable()
             if reason or file is None:
                 reason = reason or not_accepted(target)
-                raise InvalidOption("compress", "--on", "targets that can be timed here", name, f"{reason}.")
+                raise _not_here(name, reason)
             self._formats[name] = file.format
 
     @property

@@ -15,9 +15,10 @@ from compressor.core.options import MEASURED, flag
 from compressor.planning.planner import Decision, Planner
 from compressor.planning.seek import Trial, best, seek
 from compressor.planning.widths import Widths
+from compressor.profiling.machine import machine_facts
 from compressor.profiling.statistics import Estimate, latency_of, ratio_of
 from compressor.report.schema import SpeedSearch, TimedRow
-from compressor.report.speed_wording import asked_for, measured
+from compressor.report.speed_wording import asked_for, measured, too_noisy, untold
 from compressor.runs.bench import Bench, Effort
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
@@ -43,6 +44,8 @@ def meet(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -> D
         raise RuntimeError("the main process searches")
     record.speed_search, widths = found.search, found.widths
     notes = [] if found.search.reached else [_shortfall(found)]
+    for sentence in notes:
+        record.note(sentence)  # now, and not once channels have been chosen
     decision = planner.choose(widths, notes)
     return Decision(decision.keep, decision.remaining, found.search.reached, decision.notes)
 
@@ -65,9 +68,12 @@ def judge(record: Record) -> None:
             continue
         row = _row(unit, asked, 0.0, timing.target, (timing.base, timing.compressed))
         record.budget_met = record.budget_met and row.holds
-        if row.holds != searched:
-            verdict = "holds" if row.holds else "does not hold"
-            record.note(f"{asked_for(unit, asked)} {verdict} for the files that were written: {measured(unit, row)}.")
+        doubt = untold(asked, row)
+        if row.holds != searched or doubt:
+            verdict = "holds" if row.holds else "cannot be told" if doubt else "does not hold"
+            noise = f" {too_noisy(timing.compressed.machine)}" if doubt else ""
+            told = f"{asked_for(unit, asked)} {verdict} for the files that were written: {measured(unit, row)}.{noise}"
+            record.note(told)
 
 
 def judged(unit: str, asked: float, base: Measurement, compressed: Measurement) -> Estimate:
@@ -104,13 +110,15 @@ def _search(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -
     bench = Bench(record, folder)
     ways = ways_to_widths(record, planner, bench, folder, worth)
     known: dict[float, tuple[Widths, Timed]] = {}  # by share
+    # An interrupted run may go on with other targets, threads or batches; what was timed with these is no answer then.
+    setting = f"{'-'.join(bench.targets).replace(':', '_')}-t{record.options.threads}-b{record.options.batch_size}"
 
     def measure(share: float) -> Trial:
         """Times the model that has at most this share, on every target; the slowest one decides."""
         own, widths = ways.widths(share)
         if own in known:
             return Trial(own, 0.0, 0.0)  # `seek` knows it already
-        name = f"timed-{ways.name}-{len(widths.n_keep)}-groups-{len(known)}"
+        name = f"timed-{ways.name}-{setting}-{len(widths.n_keep)}-groups-{len(known)}"
         found = folder.remember(name, Timed, lambda: _timed(record, bench, ways, widths))
         known[own] = widths, found
         for row in found.rows:
@@ -118,7 +126,7 @@ def _search(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -
         speed = min((_in_units(unit, asked, row) for row in found.rows), key=lambda each: each.low)
         return Trial(own, speed.value, speed.low)
 
-    whole = folder.remember("timed-original", Original, lambda: Original(_whole_speed(record, bench)))
+    whole = folder.remember(f"timed-original-{setting}", Original, lambda: Original(_whole_speed(record, bench)))
     trials = seek(measure, whole.speed, ways.narrowest, ways.first(whole.speed))
     found = best(trials)
     widths = known[found.share][0]
@@ -179,4 +187,7 @@ def _shortfall(found: Found) -> str:
         else "the fastest of those that were timed"
     )
     asked = asked_for(search.unit, search.asked)
-    return f"{asked} was not reached: {told}, with {reason} ({search.macs_share:.1%} of the MACs)."
+    told += f", with {reason} ({search.macs_share:.1%} of the MACs)."
+    if any(untold(search.asked, row) for row in search.rows if row.macs_share == search.macs_share):
+        return f"{asked} cannot be told to be reached: {told} {too_noisy(machine_facts())}"
+    return f"{asked} was not reached: {told}"

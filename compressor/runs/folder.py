@@ -32,7 +32,13 @@ OUR_FILES = frozenset(
     {"model.safetensors", "plan.json", "measurements.json", FINISHED, "report.html", "recipe.toml"}
 )  # and the exported files that the report names
 # Files and timings are always made anew, so an interrupted run may go on with others; and the model may be renamed.
-DONE_ANEW = frozenset({"model", "export", "opset", "on", "threads", "batch_size"})
+DONE_ANEW = frozenset(
+    {"model", "export", "opset", "on", "threads", "batch_size", "control"}
+    | {"control_arch", "control_args", "control_accuracy"}
+)
+CONTROL = "control"  # the control's files, in `work`
+# What the same command makes anew: the files of the original, of trials and of the control, which are timed.
+NOT_WORTH_KEEPING = frozenset({IDENTITY, "base", "timed", CONTROL})
 T = TypeVar("T")
 
 
@@ -57,15 +63,7 @@ class RunFolder:
             OutputError: it cannot be written, is not empty and not a run, or holds a finished run (without `force`).
         """
         with output_errors(path):
-            if path.exists() and not path.is_dir():
-                raise OutputError(f"{path}: is a file, and a run needs a folder. Choose another with -o.")
-            existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-            if not existing.is_dir():
-                raise OutputError(
-                    f"{path}: cannot be made, because {existing} is a file. Choose another folder with -o."
-                )
-            if not os.access(existing, os.W_OK | os.X_OK):
-                raise OutputError(f"{path}: cannot be written (permission denied). Choose another folder with -o.")
+            require_writable(path)
             interrupted = (path / WORK).is_dir() and not (path / FINISHED).exists()
             if interrupted or not path.exists():
                 return
@@ -123,7 +121,7 @@ class RunFolder:
                     self.path.rmdir()
 
     def _worth_keeping(self) -> bool:
-        return any(entry.name != IDENTITY for entry in self.work.iterdir()) if self.work.is_dir() else False
+        return self.work.is_dir() and any(entry.name not in NOT_WORTH_KEEPING for entry in self.work.iterdir())
 
     def remember(self, stage: str, kind: type[T], make: Callable[[], T]) -> T:
         """The value of a stage: read back if the run got that far before, else made, and saved by the main process."""
@@ -150,6 +148,21 @@ class RunFolder:
             for file in sorted(files, key=lambda f: f.name == FINISHED):
                 file.replace(self.path / file.name)
             shutil.rmtree(self.work, ignore_errors=True)
+
+
+def require_writable(path: Path) -> None:
+    """Refuses a place where no folder can be, or be written; changes nothing.
+
+    Raises:
+        OutputError: the sentence says why.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file, and a run needs a folder. Choose another with -o.")
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise OutputError(f"{path}: cannot be made, because {existing} is a file. Choose another folder with -o.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: cannot be written (permission denied). Choose another folder with -o.")
 
 
 def require_finished(run: Path) -> None:

@@ -11,6 +11,7 @@ from compressor.core.errors import DataError, InvalidOption
 from compressor.core.options import RunOptions
 from compressor.core.plugins import PluginFolder
 from compressor.loading.recognise import recognise
+from compressor.runs.control_choice import check_control
 from compressor.runs.folder import RunFolder
 from compressor.targets import factory_of
 from exporters.discovery import format_class, require_installed
@@ -30,6 +31,7 @@ def preflight(options: RunOptions) -> None:
     for option, path in (("--data", options.data), ("--val", options.val)):
         if path and not Path(path).exists():
             raise DataError(f"{option} {path}: there is no such file or folder. Check the path.")
+    check_control(options)
     RunFolder.check(options.output_folder, options.force)
 
 

@@ -16,7 +16,8 @@ from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
-from compressor.report.schema import AccuracyRow, Ladder, SpeedSearch, StageRow
+from compressor.core.startup import Startup
+from compressor.report.schema import AccuracyRow, Control, Ladder, SpeedSearch, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile, Verification
@@ -42,6 +43,20 @@ class Source:
 
 
 @dataclass(frozen=True)
+class ControlModel:
+    """The third arm, as it was asked for."""
+
+    name: str  # as the user named it
+    kind: str  # a value of `ControlKind`
+    description: str = ""
+    module: nn.Module | None = None  # None: only its runtime can read it, or (`narrow`) it is not made yet
+    preprocessing: dict[str, list[float]] = field(default_factory=dict)  # mean and std that it names itself
+    as_is: ExportedFile | None = None  # a file that is timed as the user gave it
+    unmeasured: str = ""  # why its accuracy cannot be measured
+    unmade: str = ""  # why there is no file of it
+
+
+@dataclass(frozen=True)
 class Timing:
     """One target: measurements of original and compressed file and what they say, or why there are none."""
 
@@ -50,6 +65,8 @@ class Timing:
     base: Measurement | None = None
     compressed: Measurement | None = None
     comparison: Comparison | None = None
+    control: Measurement | None = None  # taken in turns with the other two
+    control_unavailable: str = ""  # why there is none although one was asked for
 
 
 def device_of(options: RunOptions) -> str:
@@ -90,7 +107,11 @@ class Record:
     base_files: list[ExportedFile] = field(default_factory=list)
     verifications: list[Verification] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    startups: dict[str, tuple[Startup, Startup]] = field(default_factory=dict)  # target -> original, compressed
     notes: list[str] = field(default_factory=list)
+    control: ControlModel | None = None
+    control_files: list[ExportedFile] = field(default_factory=list)
+    control_result: Control | None = None
 
     @property
     def device(self) -> str:

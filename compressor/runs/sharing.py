@@ -16,8 +16,9 @@ def without_folders(value: T, options: RunOptions) -> T:
 
     Relative paths stay as they were typed; recipe.toml has all of them whole.
     """
-    arch_file = options.arch.rpartition(":")[0]
-    typed = {path for path in (options.model, options.data, options.val, options.output, arch_file) if path}
+    arch_files = [arch.rpartition(":")[0] for arch in (options.arch, options.control, options.control_arch)]
+    paths = (options.model, options.data, options.val, options.output, options.control, *arch_files)
+    typed = {path for path in paths if path}
     known = {path for path in typed if Path(path).is_absolute()}
     known |= {str(Path(path).absolute()) for path in (*typed, str(options.output_folder))}
     longest_first = sorted(known, key=len, reverse=True)

@@ -20,6 +20,7 @@ from compressor.profiling.statistics import latency_stats
 from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
 from compressor.runs.record import Record, Timing
 from compressor.runs.sharing import without_folders
+from compressor.runs.starting import with_figures
 from exporters.types import Verification
 
 DONE, DISAGREES, BUDGET_NOT_MET = 0, 6, 7
@@ -48,13 +49,14 @@ def summarise(record: Record, small: nn.Module) -> Report:
         accuracy=tuple(record.accuracy),
         ladder=record.ladder,
         speed_search=record.speed_search,
+        control=record.control_result,
         stages=tuple(record.stages),
         groups=group_rows(coverage, plan),
         widths=_widths(coverage, plan, source.module),
         cut_check=_cut_check(record),
         files=_files(record),
         parity=tuple(row for outcome in record.verifications for row in parity_rows(outcome)),
-        latency=tuple(_latency(timing) for timing in record.timings),
+        latency=tuple(with_figures(_latency(timing), record.startups) for timing in record.timings),
         machine=machine_facts(),
         notes=tuple(record.notes),
         options=dict(changed(record.options)),
@@ -78,7 +80,7 @@ def command_of(record: Record) -> str:
     if not record.options.model:
         return ""
     words = ["compress"]
-    repeated = {"arch_args", "allow", "input", "ignore", *ONE_A_FLAG}
+    repeated = {"arch_args", "control_args", "allow", "input", "ignore", *ONE_A_FLAG}
     for name, value in changed(record.options).items():
         spelled = flag(name)
         if name == "model":

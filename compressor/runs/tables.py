@@ -39,6 +39,7 @@ class TimePlans:
     file: ElasticFile
     extents: Extents
     models: dict[str, LatencyModel]  # by target
+    counts: dict[str, list[int]]  # that each group may have
     frontier: Frontier
     whole: Path  # the original's ONNX file
 
@@ -109,9 +110,15 @@ def time_plans(
     except CompressionError as error:
         record.note(_instead(str(error)))
         return None
+    return TimePlans(file, extents, models, counts, frontier_of(models, counts, worth()), whole)
+
+
+def frontier_of(
+    models: Mapping[str, LatencyModel], counts: Mapping[str, Sequence[int]], worth: Mapping[str, np.ndarray]
+) -> Frontier:
+    """The best widths for any share of the original's time, all targets together."""
     cost = Slowest(list(models.values()))
-    frontier = Frontier(_candidates(counts, worth(), cost), cost)
-    return TimePlans(file, extents, models, frontier, whole)
+    return Frontier(_candidates(counts, worth, cost), cost)
 
 
 def _tabulation(

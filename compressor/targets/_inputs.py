@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Same numbers in every process and for every file, so that two files of one comparison see the same data.
 _SEED = 0
+_DRAWN = 1 << 18  # numbers drawn at most; larger inputs repeat them, so that making inputs is no part of loading
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # terminal colours, which some runtimes put into their errors
 
 
@@ -89,7 +91,8 @@ def make_arrays(specs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]
     for spec in specs:
         shape = shapes[spec.name]
         if np.issubdtype(spec.dtype, np.floating):
-            arrays[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
+            drawn = generator.standard_normal(min(_DRAWN, math.prod(shape))).astype(spec.dtype)
+            arrays[spec.name] = np.resize(drawn, shape)
         else:
             ones = spec.dtype == np.bool_ or "mask" in spec.name.lower()
             arrays[spec.name] = np.full(shape, 1 if ones else 0, dtype=spec.dtype)

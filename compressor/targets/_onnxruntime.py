@@ -11,6 +11,11 @@ from compressor.targets._inputs import InputSpec, cannot_load
 if TYPE_CHECKING:
     import onnxruntime
 
+# The smallest model there is: y = Relu(x) on one float; opset 13. `onnx.load_from_string` reads it.
+SMALLEST = (
+    b'\x08\x07\x12\x00:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -60,6 +65,23 @@ def open_session(
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its exceptions have no common root of their own
         raise cannot_load(path, "ONNX Runtime", error) from error
+
+
+def preload_libraries() -> None:
+    """Finds the CUDA libraries that come with PyTorch (ONNX Runtime 1.21 and later)."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+
+
+def run_smallest(providers: list[Any]) -> None:
+    """Opens a session on the smallest model and runs it, which loads everything that a first file would load."""
+    import numpy as np
+    import onnxruntime
+
+    np.random.default_rng(0)  # inputs are made with it
+    onnxruntime.InferenceSession(SMALLEST, providers=providers).run(None, {"x": np.zeros(1, np.float32)})
 
 
 def input_specs(session: onnxruntime.InferenceSession, owner: str) -> list[InputSpec]:

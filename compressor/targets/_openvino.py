@@ -16,6 +16,37 @@ if TYPE_CHECKING:
     import openvino
 
 
+# The smallest network there is: the ReLU of one float.
+_SMALLEST = b"""<net name="smallest" version="11">
+<layers>
+<layer id="0" name="x" type="Parameter" version="opset1">
+  <data shape="1" element_type="f32"/>
+  <output><port id="0" precision="FP32"><dim>1</dim></port></output>
+</layer>
+<layer id="1" name="y" type="ReLU" version="opset1">
+  <input><port id="0"><dim>1</dim></port></input>
+  <output><port id="1" precision="FP32"><dim>1</dim></port></output>
+</layer>
+<layer id="2" name="y/result" type="Result" version="opset1">
+  <input><port id="0"><dim>1</dim></port></input>
+</layer>
+</layers>
+<edges>
+<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>
+<edge from-layer="1" from-port="1" to-layer="2" to-port="0"/>
+</edges>
+</net>"""
+
+
+def run_smallest(device: str) -> None:
+    """Compiles the smallest network for `device` and runs it, which loads everything that a first file would load."""
+    import numpy as np
+
+    np.random.default_rng(0)  # inputs are made with it
+    core = runtimes.openvino().Core()
+    core.compile_model(core.read_model(_SMALLEST, b""), device).create_infer_request().infer([np.zeros(1, np.float32)])
+
+
 def make_runner(
     path: Path,
     device: str,

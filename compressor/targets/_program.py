@@ -7,6 +7,8 @@ which are stored as source text, are left out (they check arguments, which are m
 from __future__ import annotations
 
 import inspect
+import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,18 @@ from exporters.safe_program import open_program
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
+
+
+def run_smallest() -> None:
+    """Saves, opens and runs the smallest program, which imports everything that a first file would import."""
+    import torch
+
+    file = io.BytesIO()
+    with warnings.catch_warnings():  # torch.export's own notices
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(1),)), file)
+        file.seek(0)
+        as_callable(torch.export.load(file))(torch.zeros(1))
 
 
 def load_program(path: Path) -> ExportedProgram:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import make_arrays, missing_package, resolve_shapes
-from compressor.targets._onnxruntime import input_specs, open_session
+from compressor.targets._onnxruntime import input_specs, open_session, run_smallest
 from compressor.targets._onnxruntime_profile import profiled
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class OnnxRuntimeCpu:
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
         return missing_package("onnxruntime", "onnxruntime")
+
+    def prepare(self) -> None:
+        """Loads the runtime."""
+        run_smallest(["CPUExecutionProvider"])
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Loads `path` and returns one inference on inputs made from its own description.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from compressor.core.errors import UnsupportedModel
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import make_arrays, missing_package, resolve_shapes
-from compressor.targets._onnxruntime import input_specs, open_session
+from compressor.targets._onnxruntime import input_specs, open_session, preload_libraries, run_smallest
 from compressor.targets._onnxruntime_profile import profiled
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class OnnxRuntimeCuda:
         import torch
 
         return "" if torch.cuda.is_available() else "PyTorch sees no CUDA device."
+
+    def prepare(self) -> None:
+        """Loads the runtime and sets up the device."""
+        preload_libraries()
+        run_smallest([_PROVIDER])
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Loads `path` onto the GPU and returns one inference that ends when its outputs are ready there.
@@ -85,8 +90,7 @@ class OnnxRuntimeCuda:
     ) -> tuple[onnxruntime.InferenceSession, Callable[[], None]]:
         import onnxruntime
 
-        if hasattr(onnxruntime, "preload_dlls"):  # 1.21 and later: finds the CUDA libraries that come with PyTorch
-            onnxruntime.preload_dlls()
+        preload_libraries()
         session = open_session(path, [_PROVIDER], threads, {"session.disable_cpu_ep_fallback": "1"}, profile)
         providers = session.get_providers()
         if providers[:1] != [_PROVIDER]:

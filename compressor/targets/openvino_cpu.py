@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
-from compressor.targets._openvino import make_runner, profiled
+from compressor.targets._openvino import make_runner, profiled, run_smallest
 from exporters import runtimes
 
 
@@ -29,6 +29,10 @@ class OpenVinoCpu:
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
         return missing_package("openvino", "openvino")
+
+    def prepare(self) -> None:
+        """Loads the runtime and its plug-in."""
+        run_smallest("CPU")
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Compiles `path` for the CPU and returns one inference on inputs made from its own description.

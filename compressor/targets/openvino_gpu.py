@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
-from compressor.targets._openvino import make_runner, profiled
+from compressor.targets._openvino import make_runner, profiled, run_smallest
 from exporters import runtimes
 
 
@@ -42,6 +42,10 @@ class OpenVinoGpu:
         if not any(name.partition(".")[0] == "GPU" for name in devices):
             return f"OpenVINO sees no GPU device (it sees: {', '.join(devices)}). Install the Intel GPU driver."
         return ""
+
+    def prepare(self) -> None:
+        """Loads the runtime and its plug-in."""
+        run_smallest("GPU")
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Compiles `path` for the GPU and returns one inference that ends when its outputs are ready.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
-from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments, run_smallest
 from compressor.targets._program_profile import profiled
 
 
@@ -29,6 +29,10 @@ class TorchCpu:
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
         return missing_package("torch", "torch")
+
+    def prepare(self) -> None:
+        """Imports what programs need."""
+        run_smallest()
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Loads `path` and returns one inference on inputs made from its own description.

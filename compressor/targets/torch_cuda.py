@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import missing_package
-from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments
+from compressor.targets._program import as_callable, eager_runner, load_program, make_arguments, run_smallest
 from compressor.targets._program_profile import profiled
 
 
@@ -38,6 +38,14 @@ class TorchCuda:
             warnings.simplefilter("ignore")
             usable = torch.cuda.is_available()
         return "" if usable else "PyTorch sees no CUDA device."
+
+    def prepare(self) -> None:
+        """Imports what programs need, and sets up the device."""
+        import torch
+
+        run_smallest()
+        torch.zeros(1, device="cuda")
+        torch.cuda.synchronize()
 
     def runner(self, path: Path, batch_size: int, threads: int) -> Callable[[], None]:
         """Loads `path` onto the GPU and returns one inference that ends when the device has finished.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import jsonschema
+import onnx
 import pytest
 
 from compressor._version import __version__
@@ -207,10 +210,54 @@ def test_profile_compares_with_the_first(compress: CommandLine, finished: tuple[
         (["model.onnx", "model.pt2"], "onnxruntime:cpu reads .onnx files"),
         (["model.onnx", "--batch-size", "0"], "at least 1"),
         (["plan.json"], "an .onnx, .xml or .pt2 file"),
+        (["model.onnx", "--threads", "0"], "`--threads` must be at least 1, but got 0"),
+        (["model.onnx", "--threads", "1,100000"], "cores of this machine, but got 100000"),
+        (["model.onnx", "--threads", "1,1"], "`--threads` must be different numbers"),
+        (["model.onnx", "--threads", "one"], "`--threads` must be whole numbers separated by commas"),
+        (["model.onnx", "--batch-size", "1,-8"], "`--batch-size` must be at least 1, but got -8"),
+        (["model.onnx", "--batch-size", "8,8"], "`--batch-size` must be different numbers"),
+        (["model.onnx", "--processes", "0"], "`--processes` must be at least 1"),
+        (["model.onnx", "-o", "plan.json"], "plan.json: is a file"),
+        (["model.onnx", "-o", "."], "is not empty and not a profile"),
     ],
 )
 def test_profile_refuses(finished: tuple[Path, Ended], arguments: list[str], words: str) -> None:
     assert words in CommandLine(finished[0]).refused(2, "profile", *arguments)
+
+
+def test_profile_writes_a_folder(compress: CommandLine, finished: tuple[Path, Ended]) -> None:
+    arguments = ["profile", finished[0] / "model.onnx", "--batch-size", "1,2", "--processes", "1", "-o", "prof"]
+    ended = compress.run(*arguments)
+    assert ended.code == 0 and "Written to prof/ (open profile.html)" in ended.out
+    assert fits_80_columns(ended.out) and "Started alone" in ended.out and "inputs/s" in ended.out
+    report = json.loads((compress.folder / "prof" / "profile.json").read_text())
+    assert [one["measurements"][0]["batch_size"] for one in report["profiles"]] == [1, 2]
+    assert report["profiles"][0]["measurements"][0]["processes"][0] and report["machine"]["cpu"]
+    before = contents(compress.folder)
+    assert "holds a finished profile" in compress.refused(2, *arguments)
+    assert contents(compress.folder) == before
+
+
+def test_an_interrupted_profile_writes_nothing(compress: CommandLine, finished: tuple[Path, Ended]) -> None:
+    ended = compress.stopped(signal.SIGINT, "Timing on", "profile", finished[0] / "model.onnx", "-o", "prof")
+    assert ended.code == 130 and ended.error == "error: Interrupted. Nothing was written."
+    assert list(compress.folder.iterdir()) == []
+
+
+def test_a_file_with_a_fixed_batch_takes_no_other(compress: CommandLine) -> None:
+    value, output = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Exp", ["x"], ["y"])], "exp", [value], [output])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), compress.folder / "fixed.onnx")
+    sentence = compress.refused(2, "profile", "fixed.onnx", "--batch-size", "1,8", "-o", "prof")
+    assert "`batch_size` must be 1, which the file fixes, but got 8. Export it with a dynamic batch axis" in sentence
+    assert not (compress.folder / "prof").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlperf_loadgen") is not None, reason="MLPerf's LoadGen is installed here")
+def test_loadgen_that_is_not_installed(compress: CommandLine, finished: tuple[Path, Ended]) -> None:
+    sentence = compress.refused(3, "profile", finished[0] / "model.onnx", "--loadgen")
+    assert "needs the package 'mlcommons-loadgen'" in sentence and "pip install mlcommons-loadgen" in sentence
 
 
 # ---------------------------------------------------------------- verify

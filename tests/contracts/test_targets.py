@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -13,6 +15,7 @@ from onnx import TensorProto, helper
 from compressor.core.errors import CompressionError
 from compressor.targets import factory_of, load_target, target_names
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.parametrize("name", target_names())
 
 
@@ -65,6 +68,23 @@ def test_it_runs_what_it_accepts_and_describes_it(name: str, files: dict[str, Pa
     facts = target.describe()
     assert facts["runtime"]
     assert all(isinstance(key, str) and isinstance(value, str) for key, value in facts.items())
+
+
+def test_the_first_file_finds_everything_loaded(name: str, files: dict[str, Path]) -> None:
+    """After `prepare`, a file whose operator it ran brings no module into the process."""
+    target = load_target(name)()
+    if target.unavailable():
+        pytest.skip(target.unavailable())
+    path = next(files[suffix] for suffix in target.accepts if suffix in files)
+    code = (
+        "import sys; from pathlib import Path; from compressor.targets import load_target\n"
+        f"target = load_target({name!r})(); target.prepare(); before = set(sys.modules)\n"
+        f"target.runner(Path({str(path)!r}), 2, 1)()\n"
+        "packages = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*(packages & {'torch', 'onnxruntime', 'openvino', 'numpy', 'networkx'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_rubbish_gets_an_error_of_ours(name: str, tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ from compressor.core.options import (
         ({"max_drop": 0.0, "data": "d", "recover": ("bn_reestimate",)}, "--recover.*left out with --max-drop"),
         ({"max_drop": 1.0, "data": "d", "max_epochs": -1}, "--max-epochs.*at least 0"),
         ({"max_epochs": 3, "data": "d"}, "--max-epochs.*used with --max-drop"),
+        (
+            {"control": "narrow", "on": ("none",)},
+            r"`--on` must be a target, to time --control narrow on.*Leave --on out",
+        ),
+        ({"control_accuracy": 0.9}, "--control-accuracy.*used with --control"),
+        ({"control_arch": "timm:x"}, "--control-arch.*used with --control"),
+        ({"control_args": ("a=1",)}, "--control-args.*used with --control"),
         ({"device": "tpu"}, "--device.*auto, cpu, cuda or cuda:N"),
         ({"allocation": "both"}, "--allocation"),
     ],
@@ -71,6 +78,14 @@ def test_a_drop_is_in_points_however_it_is_typed():
             options_from({"data": "d", "max_drop": wrong})
     with pytest.raises(InvalidOption, match=r"--max-epochs.*whole number"):
         options_from({"data": "d", "max_drop": 1, "max_epochs": 1.5})
+
+
+def test_an_accuracy_is_a_share_however_it_is_typed():
+    for typed in ("93.1%", "0.931", 0.931):
+        assert options_from({"control": "narrow", "control_accuracy": typed}).control_accuracy == pytest.approx(0.931)
+    for wrong in ("93.1", "high", -0.1, "101%", None):
+        with pytest.raises(InvalidOption, match=r"--control-accuracy.*such as 93.1% or 0.931"):
+            options_from({"control": "narrow", "control_accuracy": wrong})
 
 
 def test_the_criterion_follows_from_what_there_is():

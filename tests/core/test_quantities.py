@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.core.errors import InvalidOption
-from compressor.core.quantities import factor, points, seconds, share
+from compressor.core.quantities import factor, points, seconds, share, whole_numbers
 
 
 @pytest.mark.parametrize("value", ["0", "1", "100%", "0%", "-5%", "half", "nan", "", 2, True, None])
@@ -39,3 +39,15 @@ def test_percent_and_share_are_the_same(percent):
 def test_units_of_time(value):
     assert seconds(f"{value} ms", "--latency") == pytest.approx(seconds(f"{value * 1000}us", "--latency"))
     assert seconds(f"{value}s", "--latency") == seconds(value, "--latency") == value
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,", "1,,2", "a", "1.5", "1;2", "1-4", "0x1", "9" * 20])
+def test_what_are_no_whole_numbers(text):
+    with pytest.raises(InvalidOption, match=r"`--threads` must be whole numbers separated by commas, such as 1,8"):
+        whole_numbers(text, "--threads")
+
+
+@pytest.mark.parametrize("text", ["1,1", "1, 2 ,1", "1,01"])
+def test_numbers_are_named_once(text):
+    with pytest.raises(InvalidOption, match=r"`--threads` must be different numbers.*Name each once"):
+        whole_numbers(text, "--threads")

@@ -30,8 +30,12 @@ class Pretender:
     def unavailable(self):
         return ""
 
+    def prepare(self):
+        self.__class__.library = b"x" * (8 << 20)
+
     def runner(self, path, batch_size, threads):
-        text = path.read_text()
+        text, _, held_mib = path.read_text().partition(" holds ")
+        held = b"x" * (int(held_mib or 0) << 20)
         def note(line):
             with (path.parent / "journal.txt").open("a") as journal:
                 journal.write(line + "\\n")
@@ -47,6 +51,9 @@ class Pretender:
         def run():
             note(path.stem)
             time.sleep(float(text))
+            counter = Path(os.environ.get("PRETENDED_COUNTER", path.parent / "none"))
+            if counter.exists():
+                counter.write_text(str((int(counter.read_text()) + 1000) % 5_000_000))
         return run
 
     def describe(self):

@@ -9,10 +9,15 @@ from dataclasses import replace
 import pytest
 
 from compressor.core.measurement import LatencyStats, MachineFacts
+from compressor.core.startup import Start
+from compressor.report.control_wording import finding_of
 from compressor.report.schema import (
     AccuracyRow,
+    Control,
+    ControlTiming,
     Count,
     CutCheck,
+    FileFigures,
     FileRow,
     GroupRow,
     Ladder,
@@ -65,7 +70,16 @@ def latency(
         base_samples_ms=base,
         compressed_samples_ms=compressed,
         details={"provider": "CPUExecutionProvider", "precision": "fp32"},
+        base_figures=figures(statistics.median(base), 11_400_000),
+        compressed_figures=figures(statistics.median(compressed), 6_100_000),
     )
+
+
+def figures(median_ms: float, memory_bytes: int | None) -> FileFigures:
+    """As three starts on an ordinary machine give them."""
+    peak = None if memory_bytes is None else 92_000_000 + memory_bytes
+    start = Start(0.4, 0.0312, 1.7e-3 * median_ms, 92_000_000, peak)
+    return FileFigures(1000 / median_ms, 31.2, 1.7 * median_ms, memory_bytes, 92_000_000, None, (start,) * 3)
 
 
 def stats(samples: tuple[float, ...]) -> LatencyStats:
@@ -248,6 +262,60 @@ def timed() -> Report:
     return replace(full(), budget={"speedup": 2.0}, speed_search=SpeedSearch("speedup", 2.0, rows, 0.46, True))
 
 
+def controlled() -> Report:
+    """A ready-made smaller model is as fast on one target, and as good."""
+    report = full()
+    timings = (
+        ControlTiming(
+            "onnxruntime:cpu",
+            stats=report.latency[0].compressed,
+            ratio=1.004,
+            interval=(0.991, 1.017),
+            verdict="at least as fast",
+            original_ratio=1.72,
+            original_interval=(1.69, 1.75),
+        ),
+        ControlTiming(
+            "openvino:cpu",
+            stats=report.latency[1].compressed,
+            ratio=0.9,
+            interval=(0.88, 0.92),
+            verdict="slower",
+            original_ratio=1.34,
+            original_interval=(1.3, 1.38),
+        ),
+        ControlTiming("torch:cpu", unavailable="The control is no pt2 file."),
+    )
+    control = Control(
+        name="timm:resnet14t",
+        kind="architecture",
+        description="built with random weights",
+        macs=19_400_000,
+        params=140_000,
+        top1_percent=91.4,
+        accuracy_from="--control-accuracy",
+        n_images=0,
+        quality="at least as good",
+        timings=timings,
+        finding="",
+    )
+    return replace(report, control=replace(control, finding=finding_of(control, report.accuracy[-1])))
+
+
+def uncontrolled() -> Report:
+    """A file that only its runtime reads was slower, and nobody knows how good it is."""
+    report = controlled()
+    assert report.control is not None
+    slower = tuple(replace(row, verdict="slower") for row in report.control.timings)
+    unknown = {
+        "macs": None,
+        "params": None,
+        "top1_percent": None,
+        "accuracy_from": "only its runtime can read the file",
+    }
+    return replace(report, control=replace(report.control, timings=slower, quality="unknown", finding="", **unknown))
+
+
 def short() -> Report:
     """The ladder did not reach it, on images without labels."""
     report = ladder()
@@ -280,6 +348,22 @@ def hostile() -> Report:
         inputs={HOSTILE: (1, 3)},
         inputs_from=HOSTILE,
         accuracy=tuple(replace(row, stage=HOSTILE) for row in report.accuracy),
+        control=Control(
+            HOSTILE,
+            HOSTILE,
+            HOSTILE,
+            1,
+            1,
+            None,
+            HOSTILE,
+            0,
+            HOSTILE,
+            (
+                ControlTiming(HOSTILE, HOSTILE),
+                ControlTiming(HOSTILE, "", report.latency[0].base, 1.0, (0.9, 1.1), HOSTILE, 1.0, (0.9, 1.1)),
+            ),
+            HOSTILE,
+        ),
         speed_search=SpeedSearch(HOSTILE, 2.0, (TimedRow(0.5, HOSTILE, 1.0, (0.9, 1.1), False),), 0.5, False),
         ladder=Ladder(HOSTILE, 92.6, 10, 1.0, 1, 5.0, False, hostile_rungs, {HOSTILE: 0.5}),
         stages=(StageRow(HOSTILE, 1.0, {HOSTILE: HOSTILE}),),
@@ -367,6 +451,8 @@ REPORTS = {
     "slower": slower,
     "ladder": ladder,
     "timed": timed,
+    "controlled": controlled,
+    "uncontrolled": uncontrolled,
     "short": short,
     "hostile": hostile,
     "deep": deep,

@@ -180,3 +180,25 @@ def test_what_the_ladder_missed_stands_at_the_top(reports: dict[str, Report]) ->
     assert shown.index("8.26 points of agreement were lost") < shown.index("Speed, measured")
     assert "Agreement: 91.74 % the same answer." in shown and "Agreement, measured" in shown
     assert "Accuracy:" not in shown and "Accuracy, measured" not in shown
+
+
+def test_what_files_cost_beside_their_latency_is_on_the_page(reports: dict[str, Report]) -> None:
+    shown = words(reports["full"])
+    assert shown.count("first inference") == 3  # one table a target
+    assert "10.9 MiB" in shown and "5.82 MiB" in shown and "87.7 MiB" in shown and "energy" not in shown
+    row = reports["full"].latency[0]
+    assert row.base_figures is not None and row.compressed_figures is not None
+    counted = replace(row, base_figures=replace(row.base_figures, energy_j=0.0123, memory_bytes=None))
+    shown = words(replace(reports["full"], latency=(counted,)))
+    assert "12.3 mJ" in shown and "not told" in shown
+
+
+def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
+    text = words(reports["controlled"])
+    finding, answer = text.index("The control timm:resnet14t is at least as fast"), text.index("Faster on 2 of the 3")
+    body = text.index("Compression report")
+    assert body < finding < text.index("Faster on 2 of the 3", body)
+    assert answer  # the title has it, too
+    assert "91.40 %, as given with --control-accuracy" in text and "torch:cpu: not timed." in text
+    assert "at least as fast and as good" not in words(reports["uncontrolled"])
+    assert "Control: timm" not in words(reports["full"])

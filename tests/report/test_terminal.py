@@ -71,6 +71,21 @@ def test_everything_is_said(reports: dict[str, Report]) -> None:
         assert expected in shown
 
 
+def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
+    text = words(printed(reports["controlled"]))
+    attention = "Attention: The control timm:resnet14t is at least as fast and as good as the compressed model"
+    assert text.startswith(attention) and text.partition(" Result ")[2].startswith(attention)
+    for expected in (
+        "19.4 M MACs per input, 140 k parameters. It is built with random weights.",
+        "Accuracy (top-1): 91.40 %, as given with --control-accuracy.",
+        "onnxruntime:cpu 0.861 ms 1.72x 1.004x 0.991 - 1.017 at least as fast",
+        "torch:cpu: not timed. The control is no pt2 file.",
+    ):
+        assert expected in text
+    other = words(printed(reports["uncontrolled"]))
+    assert "Attention: The control" not in other and "Accuracy (top-1): unknown, because only its runtime" in other
+
+
 def test_without_data_accuracy_is_unknown(reports: dict[str, Report]) -> None:
     assert "Accuracy (top-1): unknown, no validation data was given." in words(printed(reports["data_free"]))
 
@@ -207,3 +222,18 @@ def test_agreement_is_never_called_accuracy(reports: dict[str, Report]) -> None:
     ):
         assert expected in shown, shown
     assert shown.lower().replace("accuracy is unknown", "").count("accuracy") == 0
+
+
+def test_what_files_cost_beside_their_latency_is_said(reports: dict[str, Report]) -> None:
+    text = words(printed(reports["full"]))
+    assert "Throughput, loading and memory" in text and "energy" not in text
+    assert (
+        text.count("31.2 ms") == 6 and "10.9 MiB" in text and "(onnxruntime:cpu 87.7 MiB, openvino:cpu 87.7 MiB" in text
+    )
+    row = reports["full"].latency[0]
+    assert row.base_figures is not None
+    counted = replace(row, base_figures=replace(row.base_figures, energy_j=0.0123, memory_bytes=None))
+    with_energy = printed(replace(reports["full"], latency=(counted,)))
+    assert "12.3 mJ" in with_energy and max(map(len, with_energy.splitlines())) <= 80
+    unknown = replace(row, base_figures=None, compressed_figures=None)
+    assert "loading" not in printed(replace(reports["full"], latency=(unknown,)))

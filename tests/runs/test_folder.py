@@ -92,7 +92,14 @@ class TestGoingOn:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"export": ("openvino",)}, {"on": ("none",)}, {"output": "x"}, {"quiet": True}, {"model": "renamed.pt"}],
+        [
+            {"export": ("openvino",)},
+            {"on": ("none",)},
+            {"output": "x"},
+            {"quiet": True},
+            {"model": "renamed.pt"},
+            {"control": "narrow"},
+        ],
     )
     def test_what_is_done_anew_may_change(self, tmp_path, changes):
         claim(tmp_path).remember("stage", Value, lambda: Value(3))
@@ -128,6 +135,7 @@ class TestGoingOn:
 
     def test_leaving_keeps_what_can_be_gone_on_from(self, tmp_path):
         nowhere = claim(tmp_path / "nowhere")
+        (nowhere.work / "control").mkdir()  # made anew each time
         nowhere.leave()
         assert not nowhere.path.exists()
         somewhere = claim(tmp_path / "somewhere")

@@ -77,6 +77,8 @@ def test_parity_rows(tmp_path):
         {"speedup": 1.5, "on": ("onnxruntime:cpu",)},
         {"data": "d", "recover": ("neuron_merging",), "recover_options": ("neuron_merging.form=bn",)},
         {"data": "d", "max_drop": 1.5, "max_epochs": 0, "flip": True},
+        {"control": "timm:a", "control_args": ("n=3", "m=two words"), "control_accuracy": 0.931, "on": ("torch:cpu",)},
+        {"control": "w.pt", "control_arch": "f.py:make"},
         {"arch": "f.py:make", "arch_args": ("n=3",), "allow": ("my_pkg.",), "trust": True, "input": ("1x3x8x8",)},
     ],
 )
