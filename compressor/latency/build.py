@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -27,6 +28,7 @@ LIMIT_S = 120.0
 # So many sizes of a node with one, two, ... variables, where it takes a share of the time that counts.
 ENOUGH = {1: 6, 2: 16, 3: 24, 4: 30}
 COUNTS = 0.01  # of the whole model's time
+POSSIBLE = 0.75  # of the sizes that there are
 UNEXPLAINED = 0.1  # of the time: more of it and sizes are padded, or the graph changes
 FEW_INFERENCES, MANY_INFERENCES = 6, 24
 SAMPLING_S = 0.35  # of one model
@@ -94,7 +96,7 @@ class Tabulation:
         while True:
             samples = self._samples(grids, n, f"Measuring latency tables on {self._label}")
             model = self._model(samples, others)
-            if _enough(model) or n >= MOST or perf_counter() - begin > LIMIT_S:
+            if _enough(model, grids) or n >= MOST or perf_counter() - begin > LIMIT_S:
                 return model
             n = min(MOST, len(samples) + 8)
 
@@ -105,11 +107,13 @@ class Tabulation:
         if len(samples) >= n:
             return samples
         missing = islice(choices(grids), len(samples), n)
-        with self._progress.step(what, n - len(samples)) as step:
-            for n_keep in missing:
-                samples.append(self._timed(n_keep))
-                step.advance(1)
-        self._store.save(key, tuple(samples))
+        try:
+            with self._progress.step(what, n - len(samples)) as step:
+                for n_keep in missing:
+                    samples.append(self._timed(n_keep))
+                    step.advance(1)
+        finally:  # an interrupted run goes on from here
+            self._store.save(key, tuple(samples))
         return samples
 
     def _timed(self, n_keep: dict[str, int]) -> ModelSample:
@@ -143,15 +147,11 @@ class Tabulation:
         return hashlib.sha256(told.encode()).hexdigest()[:24]
 
 
-def _enough(model: LatencyModel) -> bool:
-    return all(
-        n_sizes >= ENOUGH.get(n_variables, max(ENOUGH.values()))
-        for n_variables, share, n_sizes in _seen(model)
-        if share >= COUNTS and n_variables
-    )
-
-
-def _seen(model: LatencyModel) -> Iterator[tuple[int, float, int]]:
-    """(variables, share of the time, distinct sizes) of each kind of node."""
-    for (_, shapes), (share, n_sizes) in model.patterns.items():
-        yield -min((size for shape in shapes for size in shape if size < 0), default=0), share, n_sizes
+def _enough(model: LatencyModel, grids: Grids) -> bool:
+    for kind in model.kinds:
+        wanted = ENOUGH.get(kind.n_variables, max(ENOUGH.values()))
+        # Of nodes on few groups with few counts there are no more sizes than that; the last of them are rarely drawn.
+        possible = sum(math.prod(len(grids.get(name, (0,))) for name in groups) for groups in kind.groups)
+        if kind.n_variables and kind.share >= COUNTS and kind.n_sizes < min(wanted, math.ceil(POSSIBLE * possible)):
+            return False
+    return True

@@ -6,7 +6,7 @@ goes up in steps. With u = v rounded up to a block, and non-negative coefficient
 
     time(v) = (a + b u1 + c u2 + d u1 u2) * exp(what measured neighbours lie above that)
 
-Blocks are chosen per variable: those that leave the smallest error, where they beat no blocks at all clearly.
+A node with many variables (a concatenation) has no products. Blocks are chosen per variable: those that leave the smallest error, where they beat no blocks at all clearly.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy.optimize import nnls
 
 BLOCKS = (1, 4, 8, 16, 32)
 CLEARLY = 0.9  # of the error without blocks
+MOST_IN_PRODUCTS = 4  # variables
 NEAR = 0.25  # width of the neighbourhood, in powers of two
 TRUST = 0.5  # so many neighbours' worth of doubt
 SHORTEST = 1e-7  # seconds; clocks tell nothing below it
@@ -31,7 +32,7 @@ class Family:
 
     blocks: tuple[int, ...]  # per variable
     scale: np.ndarray  # (n_variables,) largest value seen, so that coefficients are of one size
-    coefficients: np.ndarray  # (2 ** n_variables,) seconds
+    coefficients: np.ndarray  # (2 ** n_variables,) seconds; (1 + n_variables,) where there are many
     points: np.ndarray  # (n_samples, n_variables), distinct
     residuals: np.ndarray  # (n_samples,) logarithm of measured over fitted
     error: float  # median of |residual|: of the form alone
@@ -79,8 +80,10 @@ def _solve(
 
 
 def _features(points: np.ndarray, blocks: tuple[int, ...], scale: np.ndarray) -> np.ndarray:
-    """Products of all subsets of the variables, rounded up to blocks: (n, 2 ** n_variables)."""
+    """Products of all subsets of the variables, rounded up to blocks: (n, 2 ** n_variables); of many, no products."""
     rounded = np.ceil(points / np.array(blocks)) * np.array(blocks) / scale
+    if points.shape[1] > MOST_IN_PRODUCTS:
+        return np.concatenate([np.ones((len(points), 1)), rounded], 1)
     columns = [np.ones(len(points))]
     for variable in range(points.shape[1]):
         columns += [column * rounded[:, variable] for column in columns]

@@ -21,6 +21,7 @@ class Line:
     variables: tuple[Size, ...]  # in the order of -1, -2, ...
     count: int  # nodes
     seconds: float  # of all of them in the whole model
+    typical_s: float  # of all of them, on average over the samples
 
 
 def lines_of(
@@ -46,8 +47,8 @@ def lines_of(
     same = [samples[i] for i in chosen]
     names = quantities[chosen[0]]
     explanations = Explanations({name: tuple(quantities[i][name] for i in chosen) for name in names})
-    largest = max(range(len(same)), key=lambda i: same[i].whole_s)
-    found: dict[tuple[Pattern, tuple[Size, ...]], list[float]] = {}
+    largest = max(range(len(same)), key=lambda i: sum(same[i].n_keep.values()))
+    found: dict[tuple[Pattern, tuple[Size, ...]], list[tuple[float, float]]] = {}
     lost = 0.0
     for number in range(len(common)):
         nodes = [sample.nodes[number] for sample in same]
@@ -55,9 +56,13 @@ def lines_of(
         if explained is None:
             lost += nodes[largest].seconds
             explained = (f"unexplained {number}", ()), ()
-        found.setdefault(explained, []).append(nodes[largest].seconds)
+        typical = sum(node.seconds for node in nodes) / len(nodes)
+        found.setdefault(explained, []).append((nodes[largest].seconds, typical))
     total = sum(node.seconds for node in same[largest].nodes)
-    lines = [Line(pattern, sizes, len(times), sum(times)) for (pattern, sizes), times in found.items()]
+    lines = [
+        Line(pattern, sizes, len(times), sum(whole for whole, _ in times), sum(typical for _, typical in times))
+        for (pattern, sizes), times in found.items()
+    ]
     return lines, same, lost / total if total else 0.0
 
 

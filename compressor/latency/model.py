@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,6 @@ from compressor.latency.family import Family, fit
 from compressor.latency.lines import Line, Pattern, lines_of, values_in
 from compressor.latency.samples import ModelSample, NodeSample
 
-MOST_VARIABLES = 4  # with more, a node is taken to cost what it did on average
-
-
 @dataclass(frozen=True)
 class Fitted:
     """What stands behind a prediction."""
@@ -24,7 +20,22 @@ class Fitted:
     n_samples: int  # of this model's graph
     n_families: int
     unexplained_share: float  # of the time, in nodes whose sizes nothing explains
-    error: float  # median of |predicted / measured - 1| over the samples of the whole model, each left out in turn
+    error: float  # median of |predicted / measured - 1| over the same samples that it was fitted to
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Nodes of one pattern."""
+
+    pattern: Pattern
+    share: float  # of the whole model's time
+    n_sizes: int  # distinct ones that were measured
+    groups: frozenset[tuple[str, ...]]  # that the nodes' sizes depend on
+
+    @property
+    def n_variables(self) -> int:
+        """Sizes that the pattern leaves open."""
+        return -min((size for shape in self.pattern[1] for size in shape if size < 0), default=0)
 
 
 class LatencyModel:
@@ -59,16 +70,18 @@ class LatencyModel:
         self.fitted = Fitted(len(same), len(self._families), unexplained, float(np.median(wrong)))
 
     @property
-    def patterns(self) -> dict[Pattern, tuple[float, int]]:
-        """{pattern: (share of the whole model's time, distinct sizes measured)}."""
-        total = sum(line.seconds for line in self._lines)
-        shares: Counter[Pattern] = Counter()
-        for line in self._lines:
-            shares[line.pattern] += line.seconds / total  # type: ignore[assignment]
-        return {
-            pattern: (share, len(self._families[pattern].points) if pattern in self._families else 0)
-            for pattern, share in shares.items()
-        }
+    def kinds(self) -> list[Kind]:
+        """Of all nodes."""
+        total = sum(line.seconds for line in self._lines) or 1.0
+        shares: dict[Pattern, float] = {}
+        groups: dict[Pattern, set[tuple[str, ...]]] = {}
+        for line, names in zip(self._lines, self._groups, strict=True):
+            shares[line.pattern] = shares.get(line.pattern, 0.0) + line.seconds / total
+            groups.setdefault(line.pattern, set()).add(names)
+        sizes = {pattern: len(family.points) for pattern, family in self._families.items()}
+        return [
+            Kind(pattern, share, sizes.get(pattern, 0), frozenset(groups[pattern])) for pattern, share in shares.items()
+        ]
 
     def whole(self, n_keep: Mapping[str, int]) -> float:
         """Seconds; groups not named stay whole."""
@@ -100,7 +113,7 @@ class LatencyModel:
     def _line(self, line: Line, lengths: Mapping[str, np.ndarray | float]) -> np.ndarray | float:
         family = self._families.get(line.pattern)
         if family is None or not line.variables:
-            return line.seconds
+            return line.typical_s
         return line.count * family.time([np.asarray(_evaluated(size, lengths)) for size in line.variables])
 
     def _calibrate(self, samples: Sequence[ModelSample]) -> None:
@@ -144,6 +157,6 @@ def _tables(
         kind = node.operator, tuple(len(shape) for shape in (*node.inputs, *node.outputs))
         for pattern in by_kind.get(kind, ()):
             values = values_in(pattern, node)
-            if values and len(values) <= MOST_VARIABLES:
+            if values:
                 found[pattern].append((values, node.seconds))
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from compressor.core.errors import ModelFileError
+from compressor.core.errors import ModelFileError, OutputError
 from compressor.core.measurement import MachineFacts
 from compressor.core.serial import load_json, save_json
 from compressor.latency.samples import ModelSample, NodeSample
@@ -84,7 +84,7 @@ class Store:
         if not self._folder.is_dir():
             return []
         paths = [path for path in self._folder.glob("*.json") if path != self._path(model)]
-        newest = sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_OTHERS]
+        newest = sorted(paths, key=_age, reverse=True)[:MOST_OTHERS]
         tables = [self._read(path) for path in newest]
         return [node for table in tables if table for sample in table.samples for node in sample.nodes]
 
@@ -97,7 +97,7 @@ class Store:
                 known = self._read(path)
                 if known is None or len(known.samples) < len(samples):
                     save_json(Table(self._place, model, samples), path)
-        except (OSError, TimeoutError) as error:
+        except (OSError, OutputError, NotImplementedError) as error:  # file systems without locks are not implemented
             self._note(
                 f"Latency tables could not be kept in {path.parent} ({error}); they are measured again next time."
             )
@@ -132,6 +132,14 @@ class Store:
                 "Latency tables of this model from another machine or runtime version are not used "
                 f"({len(foreign)} are there)."
             )
+
+
+def _age(path: Path) -> float:
+    """Seconds since 1970; 0 where another run has just taken the file away."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ combinations, the set is all of them, and the choice exact.
 from __future__ import annotations
 
 import bisect
+import heapq
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -137,25 +138,51 @@ class Frontier:
         return places
 
     def _way(self, start: Mapping[str, int], end: Mapping[str, int]) -> list[Choice]:
-        """Choices between two: groups move one after another, those that save most for what they lose first."""
+        """Choices between two: always the move next that saves most for what it loses, then those that gain most."""
         places = dict(start)
-        open_groups = [name for name in places if places[name] != end[name]]
         n_keep = self._choice(places).n_keep
-
-        def rate(name: str) -> float:
-            candidates = self._candidates[name]
-            pair = candidates.counts[[places[name], end[name]]]
-            before, after = self._cost.alternatives(n_keep, name, pair)
-            lost = float(candidates.values[places[name]] - candidates.values[end[name]])
-            return (before - after) / lost if lost else math.inf
-
+        waiting = [self._move(name, places, end, n_keep) for name in places if places[name] != end[name]]
+        heapq.heapify(waiting)
         found = []
-        for name in sorted(open_groups, key=rate, reverse=True):
-            step = 1 if end[name] > places[name] else -1
-            for place in range(places[name] + step, end[name] + step, step):
+        while waiting:
+            name = heapq.heappop(waiting).group
+            move = self._move(name, places, end, n_keep)  # others have moved since
+            if waiting and waiting[0] < move:
+                heapq.heappush(waiting, move)
+                continue
+            step = 1 if move.place > places[name] else -1
+            for place in range(places[name] + step, move.place + step, step):
                 places[name] = place
                 found.append(self._choice(places))
+            n_keep[name] = int(self._candidates[name].counts[move.place])
+            if move.place != end[name]:
+                heapq.heappush(waiting, self._move(name, places, end, n_keep))
         return found
+
+    def _move(self, name: str, places: Mapping[str, int], end: Mapping[str, int], n_keep: Mapping[str, int]) -> _Move:
+        """The best move of one group towards its end, over as many steps as are worth most together."""
+        candidates, here = self._candidates[name], places[name]
+        wider = end[name] > here
+        stops = np.arange(here + 1, end[name] + 1) if wider else np.arange(here - 1, end[name] - 1, -1)
+        costs = self._cost.alternatives(n_keep, name, candidates.counts[[here, *stops]])
+        value = np.abs(candidates.values[stops] - candidates.values[here])
+        # What narrowing saves or widening costs; a wider model that costs no more is free.
+        useful = np.maximum(costs[1:] - costs[0], 0) if wider else np.maximum(costs[0] - costs[1:], 0)
+        over, under = (value, useful) if wider else (useful, value)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rates = np.where(over > 0, over / under, 0.0)
+        best = int(np.argmax(rates))
+        return _Move(wider, -float(rates[best]), name, int(stops[best]))
+
+
+@dataclass(frozen=True, order=True)
+class _Move:
+    """Ordered by urgency: groups that get narrower first, then by rate."""
+
+    wider: bool
+    minus_rate: float  # saved for what is lost, or gained for what it costs
+    group: str
+    place: int
 
 
 def without_dominated(candidates: Candidates, costs: Sequence[float]) -> Candidates:

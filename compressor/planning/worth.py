@@ -54,11 +54,14 @@ def worth_of_damage(shares: Mapping[str, Mapping[float, float]], sizes: Mapping[
     """From what a group alone costs in output when only a share of it is kept: {group: {share kept: damage}}.
 
     Between the shares that were tried it is interpolated, and it never falls as channels leave.
+
+    Args:
+        shares: of at least the groups in `sizes`.
+        sizes: channels of each group whose worth is wanted.
     """
     found = {}
-    for name, tried in shares.items():
-        n = sizes[name]
-        known = sorted({**tried, 1.0: 0.0}.items())
+    for name, n in sizes.items():
+        known = sorted({**shares[name], 1.0: 0.0}.items())
         positions = np.array([share for share, _ in known])
         damage = np.maximum.accumulate(np.array([hurt for _, hurt in known])[::-1])[::-1]
         at = np.interp(np.arange(n + 1) / n, positions, damage)

@@ -7,6 +7,8 @@ the model knows, not how long it takes. So nothing is chosen, checked or trained
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 
 from compressor.core.errors import InvalidOption
@@ -118,7 +120,7 @@ def _search(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -
         own, widths = ways.widths(share)
         if own in known:
             return Trial(own, 0.0, 0.0)  # `seek` knows it already
-        name = f"timed-{ways.name}-{setting}-{len(widths.n_keep)}-groups-{len(known)}"
+        name = f"timed-{setting}-{_digest(widths)}"
         found = folder.remember(name, Timed, lambda: _timed(record, bench, ways, widths))
         known[own] = widths, found
         for row in found.rows:
@@ -176,6 +178,11 @@ def _in_units(unit: str, asked: float, row: TimedRow) -> Estimate:
     if unit == "speedup":
         return Estimate(row.value / asked, low / asked, high / asked)
     return Estimate(asked / row.value, asked / high, asked / low)
+
+
+def _digest(widths: Widths) -> str:
+    """Tables may have grown since an interrupted search: what was timed belongs to widths, not to their turn."""
+    return hashlib.sha256(json.dumps(widths.n_keep, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _shortfall(found: Found) -> str:

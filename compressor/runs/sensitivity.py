@@ -10,6 +10,8 @@ Groups whose loss the model would feel keep more (`planning.worth`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -43,7 +45,8 @@ def sensitivity(record: Record, planner: Planner, data: Datasets, folder: RunFol
     """What channels are worth by what their loss does to the outputs; None without calibration data."""
     if data.train is None:
         return None
-    found = folder.remember("sensitivity", Damage, lambda: _measured(record, planner, data))
+    # A later attempt has fewer groups.
+    found = folder.remember(f"sensitivity-{_digest(planner)}", Damage, lambda: _measured(record, planner, data))
     shares = {name: {float(share): hurt for share, hurt in tried.items()} for name, tried in found.of.items()}
     return worth_of_damage(shares, {group.name: group.n_channels for group in planner.groups})
 
@@ -75,6 +78,11 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
             }
             step.advance(1)
     return Damage(found)
+
+
+def _digest(planner: Planner) -> str:
+    told = json.dumps({group.name: group.n_channels for group in planner.groups})
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _batches(data: Datasets, n_images: int, seed: int) -> list[Tensor]:
