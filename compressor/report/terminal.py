@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import control_wording, ladder_wording, speed_wording, units, wording
+from compressor.report import control_wording, ladder_wording, layers_terminal, speed_wording, units, wording
 from compressor.report.console import STYLES as _STYLES
 from compressor.report.console import heading as _heading
 from compressor.report.console import plural as _plural
@@ -54,6 +54,8 @@ def print_report(report: Report, console: Console) -> None:
         print_figures(report.latency, console)
     if report.control is not None:
         print_control(report.control, console)
+    for diagnosis in report.doctor:
+        layers_terminal.print_diagnosis(diagnosis, console)
     print_summary(report, console)
 
 
