@@ -1,9 +1,9 @@
 """`--speedup` through the command line: what was asked for, and what the files that were written reach.
 
 Each model, target, number of threads and speed-up is one process and one JSON file in --work: the benchmark goes on
-where it was stopped. Random weights (ResNet-56: real ones), batch 1, no repair. A run that could not reach what was asked for has to say so
-with exit code 7. `--write-docs` measures nothing, and writes the table into benchmarks/results.md. The machine has to
-be idle.
+where it was stopped. Random weights (ResNet-56: real ones), batch 1, no repair. A run that could not reach what was
+asked for has to say so with exit code 7. `--write-docs` measures nothing, and writes the table into
+benchmarks/results.md. The machine has to be idle.
 
     python benchmarks/speed_contract.py [--models resnet50] [--speedups 1.5,2] [--threads 1,2] [--write-docs]
 """
