@@ -6,7 +6,8 @@ goes up in steps. With u = v rounded up to a block, and non-negative coefficient
 
     time(v) = (a + b u1 + c u2 + d u1 u2) * exp(what measured neighbours lie above that)
 
-A node with many variables (a concatenation) has no products. Blocks are chosen per variable: those that leave the smallest error, where they beat no blocks at all clearly.
+A node with many variables (a concatenation) has no products. Blocks are chosen per variable: those that leave the
+smallest error, where they beat no blocks at all clearly.
 """
 
 from __future__ import annotations

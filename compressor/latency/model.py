@@ -13,6 +13,7 @@ from compressor.latency.family import Family, fit
 from compressor.latency.lines import Line, Pattern, lines_of, values_in
 from compressor.latency.samples import ModelSample, NodeSample
 
+
 @dataclass(frozen=True)
 class Fitted:
     """What stands behind a prediction."""
