@@ -94,6 +94,13 @@ def test_many_variables_add_up():
     np.testing.assert_allclose(family.time(list(asked.T)), time(asked), rtol=1e-3)
 
 
+def test_a_slip_costs_no_block():
+    seen = np.arange(8, 129, 4)[:, None]
+    family = fit(seen, 1e-6 * np.ceil(seen[:, 0] / 16))
+    assert family.blocks == (16,)
+    assert float(family.time([48 + 1e-9])) == pytest.approx(float(family.time([48])))
+
+
 def test_arrays_are_broadcast():
     seen = points(20, 64, 64)
     family = fit(seen, bilinear(seen))
