@@ -73,9 +73,9 @@ class _Lengths(Mapping[str, Any]):
         size, owned = self._owned[name]
         length: Any = float(size)
         for groups, n in owned.items():
-            share: Any = 1.0
+            left: Any = float(n)  # a multiple of the groups' sizes, so that what follows is exact
             for group in groups:
                 if group in self._kept:
-                    share = share * self._kept[group] / self._groups[group]
-            length = length - n * (1 - share)
+                    left = left * self._kept[group] / self._groups[group]
+            length = length - (n - left)
         return length

@@ -24,6 +24,7 @@ CLEARLY = 0.9  # of the error without blocks
 MOST_IN_PRODUCTS = 4  # variables
 NEAR = 0.25  # width of the neighbourhood, in powers of two
 TRUST = 0.5  # so many neighbours' worth of doubt
+SLIP = 1e-6  # of a block: sizes are worked out with fractions, and a slip must not cost a whole block
 SHORTEST = 1e-7  # seconds; clocks tell nothing below it
 
 
@@ -82,7 +83,7 @@ def _solve(
 
 def _features(points: np.ndarray, blocks: tuple[int, ...], scale: np.ndarray) -> np.ndarray:
     """Products of all subsets of the variables, rounded up to blocks: (n, 2 ** n_variables); of many, no products."""
-    rounded = np.ceil(points / np.array(blocks)) * np.array(blocks) / scale
+    rounded = np.ceil(points / np.array(blocks) - SLIP) * np.array(blocks) / scale
     if points.shape[1] > MOST_IN_PRODUCTS:
         return np.concatenate([np.ones((len(points), 1)), rounded], 1)
     columns = [np.ones(len(points))]

@@ -190,11 +190,17 @@ class _Move:
     place: int
 
 
-def without_dominated(candidates: Candidates, costs: Sequence[float]) -> Candidates:
-    """Without counts that cost as much as a wider one: nobody would choose them. The widest always stays."""
+def without_dominated(candidates: Candidates, costs: Sequence[float], same: float = 0.0) -> Candidates:
+    """Without counts that cost as much as a wider one: nobody would choose them. The widest always stays.
+
+    Args:
+        candidates: of one group.
+        costs: of each of its counts.
+        same: costs that differ by no more are equal.
+    """
     keep, cheapest = [], math.inf
     for place in range(len(candidates.counts) - 1, -1, -1):
-        if costs[place] < cheapest:
+        if costs[place] < cheapest - same:
             keep.append(place)
             cheapest = costs[place]
     return Candidates(candidates.counts[keep[::-1]], candidates.values[keep[::-1]])

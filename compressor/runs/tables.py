@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,14 +22,15 @@ from compressor.profiling.machine import machine_facts
 from compressor.profiling.nodes import NodeProfiler
 from compressor.report.schema import TableRow
 from compressor.runs.bench import Bench
-from compressor.runs.elastic import NotElastic, elastic_file, extents_of
+from compressor.runs.elastic import NotElastic, elastic_file, extents_of, narrowable
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
 from compressor.targets import factory_of, load_target
 from exporters.elastic.file import ElasticFile
+from exporters.errors import ExportError
 
 ONNX = "onnx"
-SAME = 1.002  # costs this near are equal: the wider count is free
+FREE = 0.002  # of the original's time, all groups together: a wider count that costs no more than its part is free
 MOST_COUNTS = 32  # of one group
 
 
@@ -97,19 +99,19 @@ def time_plans(
         record.note(_instead(f"{foreign[0]} reads no ONNX files"))
         return None
     extents = extents_of(record)
+    whole = bench.original_file(ONNX).path
     try:
-        whole = bench.original_file(ONNX).path
         file = elastic_file(record, whole, extents, folder)
-    except NotElastic as error:
-        record.note(_instead(f"of the ONNX file {error}"))
+    except (NotElastic, ExportError) as error:
+        record.note(_instead(f"in ONNX files at other widths, {error}"))
         return None
     models: dict[str, LatencyModel] = {}
     try:
         with ExitStack() as stack:
             tables = {name: _tabulation(record, name, file, extents, bench, stack) for name in bench.targets}
             fixed = max(0, record.options.round_to)
-            step = fixed or max(each.finest_step(planner.counts) for each in tables.values())
-            counts = {name: _thinned(found) for name, found in planner.counts(step).items()}
+            step = fixed or max(each.finest_step(partial(_grids, planner)) for each in tables.values())
+            counts = {name: _thinned(found) for name, found in _grids(planner, step).items()}
             for name, each in tables.items():
                 models[name] = each.build(counts)
     except CompressionError as error:
@@ -153,14 +155,15 @@ def _candidates(
     candidates = {}
     for name, found in counts.items():
         numbers = np.array(found)
-        costs = cost.alternatives(whole, name, numbers)
-        # Costs are shares of the whole model's time; so small a difference is free.
-        floor = cost.whole(whole) * (SAME - 1)
-        rounded = np.round(costs / floor) * floor if len(found) > 1 else costs
-        candidates[name] = without_dominated(
-            Candidates(numbers, worth[name][numbers]), list(np.minimum(costs, rounded))
-        )
+        costs = list(cost.alternatives(whole, name, numbers))
+        candidates[name] = without_dominated(Candidates(numbers, worth[name][numbers]), costs, FREE / len(counts))
     return candidates
+
+
+def _grids(planner: Planner, step: int) -> dict[str, list[int]]:
+    """Counts of each group; only the whole where files cannot be written with fewer."""
+    counts = planner.counts(step)
+    return {g.name: counts[g.name] if narrowable(g) else counts[g.name][-1:] for g in planner.groups}
 
 
 def _thinned(counts: Sequence[int]) -> list[int]:

@@ -81,7 +81,7 @@ class ByTime:
 
     @contextmanager
     def files(self, widths: Widths) -> Iterator[Files]:
-        """ONNX files for every target; the original's is written in the same way."""
+        """ONNX files for every target; the original's is its own."""
         self._folder.work.mkdir(parents=True, exist_ok=True)
         path = self._plans.write(self._folder.work / "timed.onnx", widths.n_keep)
         try:

@@ -182,3 +182,5 @@ def test_without_what_costs_as_much_as_a_wider_one():
     assert kept.counts.tolist() == [2, 5] and kept.values.tolist() == [2, 5]
     assert without_dominated(each, [0.0] * 5).counts.tolist() == [5]
     assert without_dominated(each, [1, 2, 3, 4, 5]).counts.tolist() == [1, 2, 3, 4, 5]
+    # What a wider one costs more is counted from the last that stays, so small steps do not add up.
+    assert without_dominated(each, [1, 1.9, 2.8, 3.7, 4.6], same=1.0).counts.tolist() == [1, 3, 5]
