@@ -91,7 +91,7 @@ def time_plans(
     """
     foreign = [name for name in bench.targets if ".onnx" not in load_target(name)().accepts]
     if foreign:
-        record.note(_instead(f"{foreign[0]} reads no ONNX files"))
+        record.note(_instead(f"{foreign[0]} reads no ONNX files."))
         return None
     extents = extents_of(record)
     whole = bench.original_file(ONNX).path
