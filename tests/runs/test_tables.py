@@ -105,7 +105,7 @@ def test_a_runtime_that_refuses_the_files(tmp_path, monkeypatch):
     monkeypatch.setattr(elastic.ElasticFile, "write", lambda self, path, quantities: path.write_bytes(b"no") and path)
     plans, record, _ = planned(tmp_path)
     (note,) = record.notes
-    assert plans is None and "sought by their share of the MACs" in note and "onnxruntime:cpu cannot load it" in note
+    assert plans is None and "sought by their share of the MACs" in note and "Protobuf parsing failed" in note
 
 
 class Linear:
@@ -136,6 +136,16 @@ def test_the_target_that_gains_least_decides():
             single = Slowest([one]).alternatives(n_keep, group, counts)
             alone = [Slowest([one]).whole({**n_keep, group: int(count)}) for count in counts]
             np.testing.assert_allclose(np.diff(single), np.diff(alone))
+
+
+def test_a_group_that_one_target_does_not_feel_stays_a_choice():
+    """As long as the other target is the slower one it saves nothing; once that one has gained, it does."""
+    models = {"one": Linear(0.0, a=3.0, b=0.5), "other": Linear(20.0, a=0.0, b=1.0)}
+    counts = {"a": list(range(1, 11)), "b": list(range(1, 21))}
+    worth = {"a": np.arange(11.0), "b": np.arange(21.0)}
+    frontier = frontier_of(models, counts, worth)
+    assert frontier.narrowest.cost == pytest.approx(21 / 40) and frontier.narrowest.n_keep["b"] == 1
+    assert frontier.best(0.6).n_keep["a"] < 10
 
 
 def test_counts_that_save_next_to_nothing_are_not_offered():

@@ -1,5 +1,6 @@
 """From a share to widths, by measured time and by multiply-accumulates."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,13 @@ def test_widths_within_a_share_of_the_time(by_time, plans):
         assert own == pytest.approx(max(m.whole(widths.n_keep) / m.whole({}) for m in plans.models.values()))
         assert all(widths.n_keep[name] in counts for name, counts in COUNTS.items())
     assert found[-1][0] == 1.0 and found[-1][1].n_keep == {"stem": 48, "conv": 64} and found[-1][1].remaining == 1.0
-    assert all(one.remaining <= more.remaining for (_, one), (_, more) in zip(found, found[1:], strict=False))
+    assert all(one.remaining <= more.remaining for (_, one), (_, more) in pairwise(found))
 
 
 def test_the_narrowest_where_nothing_is_fast_enough(by_time):
     own, widths = by_time.widths(by_time.narrowest / 2)
-    assert own == by_time.narrowest and widths.n_keep == {"stem": 8, "conv": 8} and 0 < widths.remaining < 0.1
+    assert own == by_time.narrowest and 0 < widths.remaining < 0.2
+    assert widths.n_keep == {"stem": 32, "conv": 8}  # with more of the stem the first target would be the slower one
     assert by_time.narrowest == pytest.approx(76 / 188)  # the slower target's
 
 
