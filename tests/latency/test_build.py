@@ -1,4 +1,4 @@
-"""Tables are measured once, until they are good enough; steps of widths are those at which the runtime's graph holds."""
+"""Tables are measured once, until they are good enough; steps are those at which the runtime's graph holds."""
 
 import math
 from dataclasses import replace
