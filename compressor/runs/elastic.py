@@ -69,7 +69,7 @@ def _compared(
     kept = cache_folder() / "probes" / f"{FORMAT}-{fingerprint(original)[:24]}"
     whole = Sized(original, extents.at({}))
     if _read(kept / WIDTHS) == choices:
-        with suppress(OSError, DecodeError):  # deleted or damaged: written anew
+        with suppress(OSError, DecodeError, NotElastic):  # deleted or damaged: written anew
             return ElasticFile(whole, _sized(kept, choices, extents))
     place = folder.work / "probes"
     try:

@@ -85,6 +85,11 @@ class Slowest:
             found.append((model.whole(n_keep) + costs[:-1] - costs[-1]) / original)
         return np.max(found, axis=0)
 
+    def on_average(self, n_keep: Mapping[str, int], group: str, counts: np.ndarray) -> np.ndarray:
+        """As `alternatives`, with the mean of the targets: what saves time on none of them is seen as such."""
+        shares = [model.alternatives(n_keep, group, counts) / original for model, original in self._models]
+        return np.mean(shares, axis=0)
+
 
 def time_plans(
     record: Record, planner: Planner, bench: Bench, folder: RunFolder, worth: Callable[[], Mapping[str, np.ndarray]]
@@ -96,7 +101,7 @@ def time_plans(
     """
     foreign = [name for name in bench.targets if ".onnx" not in load_target(name)().accepts]
     if foreign:
-        record.note(_instead(f"{foreign[0]} reads no ONNX files"))
+        record.note(_instead(f"{foreign[0]} reads no ONNX files."))
         return None
     extents = extents_of(record)
     whole = bench.original_file(ONNX).path
@@ -155,7 +160,7 @@ def _candidates(
     candidates = {}
     for name, found in counts.items():
         numbers = np.array(found)
-        costs = list(cost.alternatives(whole, name, numbers))
+        costs = list(cost.on_average(whole, name, numbers))
         candidates[name] = without_dominated(Candidates(numbers, worth[name][numbers]), costs, FREE / len(counts))
     return candidates
 
