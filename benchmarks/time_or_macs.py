@@ -103,7 +103,8 @@ def _made(subject: Subject, arm: str, asked: float) -> tuple[Point, nn.Module]:
     found = repairs.measure(REPAIR)
     if found.failure:
         raise SystemExit(f"error: {arm} {asked:g}: {found.failure}")
-    return Point(subject.name, arm, asked, subject.macs(cut) / subject.macs(), found.top1_percent), repairs.repaired(REPAIR)
+    share = subject.macs(cut) / subject.macs()
+    return Point(subject.name, arm, asked, share, found.top1_percent), repairs.repaired(REPAIR)
 
 
 def _cut(subject: Subject, arm: str, asked: float) -> tuple[Chosen, nn.Module]:
