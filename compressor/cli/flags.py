@@ -90,8 +90,13 @@ Allocation = Annotated[
     ),
 ]
 RoundTo = Annotated[
-    int | None,
-    _option("Widths are multiples of this. (default: 16, less for narrow layers)", CHOOSING, metavar="N"),
+    str | None,
+    _option(
+        "Widths are multiples of this; auto measures which widths the target likes. (default: 16, less for narrow "
+        "layers; auto with --speedup and --latency)",
+        CHOOSING,
+        metavar="N|auto",
+    ),
 ]
 Prune = Annotated[
     str | None,

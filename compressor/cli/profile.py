@@ -25,6 +25,12 @@ def command(
     input: flags.Input = None,
     output: flags.ProfileOutput = None,
     force: flags.ProfileForce = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Where the time goes, layer by layer, under the measured roofline.")
+    ] = False,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Look for what makes the last file slow; up to a minute a target.")
+    ] = False,
     quiet: flags.Quiet = None,
     json: flags.Json = None,
 ) -> None:
@@ -63,17 +69,47 @@ def command(
             machine=machine,
             progress=progress,
         )
+        examined = []
+        if layers or doctor:
+            from compressor.runs.examination import examine_files
+
+            ratios: dict[str, float | None] = {}
+            for one in found:  # of a grid, the first threads and batch size
+                ratios.setdefault(one.target, one.comparisons[0].ratio if one.comparisons else None)
+            examined = examine_files(
+                files,
+                ratios,
+                doctor=doctor,
+                threads=n_threads[0],
+                batch_size=batch_sizes[0],
+                shapes=_shapes(input or []),
+                progress=progress,
+            )
     if output is not None:
         write_profile(found, machine, output)
     if json:
-        from compressor.core.serial import to_json
+        from compressor.core.serial import to_json, to_plain
 
-        print(to_json(found, list[Profile]), end="")
+        if examined:
+            from json import dumps
+
+            whole = {"profiles": [to_plain(one) for one in found], "examinations": [to_plain(one) for one in examined]}
+            print(dumps(whole, indent=1))
+        else:
+            print(to_json(found, list[Profile]), end="")
     elif not quiet:
         from compressor.report.terminal_profile import print_profiles
 
         console = stdout_console()
         print_profiles(found, console)
+        if examined:
+            from compressor.report.layers_terminal import print_diagnosis, print_layers
+
+            for each in examined:
+                if layers:
+                    print_layers([each.layers], console)
+                if each.diagnosis is not None:
+                    print_diagnosis(each.diagnosis, console)
         if output is not None:
             console.print(f"\nWritten to {output}/ (open profile.html)", markup=False, soft_wrap=True)
 

@@ -20,6 +20,8 @@ class NodeTime:
     outputs: tuple[tuple[int, ...], ...]
     sources: tuple[str, ...] = ()  # names of the file's nodes that it stands for, where that is known
     kernel: str = ""  # what implements it, where the runtime says so: "brgconv_avx2_f32", "CPUExecutionProvider"
+    precision: str = ""  # that it computes in, where the runtime says so: "float", "f32"
+    module: str = ""  # dotted path of the user's module whose work it is; empty for the model itself or where unknown
 
 
 @dataclass(frozen=True)

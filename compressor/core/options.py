@@ -14,7 +14,16 @@ from typing import Any
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import KINDS
-from compressor.core.quantities import POINTS_ALLOWED, accuracy, factor, points, seconds, share
+from compressor.core.quantities import (
+    MEASURED_STEPS,
+    POINTS_ALLOWED,
+    accuracy,
+    factor,
+    points,
+    seconds,
+    share,
+    width_step,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +41,7 @@ QUANTITIES = {
     "speedup": factor,
     "latency": seconds,
     "max_drop": points,
+    "round_to": width_step,
     "control_accuracy": accuracy,
 }
 ONE_A_FLAG = {"method_options": "method_option", "recover_options": "recover_option"}  # typed once for each item
@@ -59,7 +69,7 @@ class RunOptions:
     ratio: float | None = None  # share of channels removed
     speedup: float | None = None  # times faster than the original, measured on every target of `on`
     latency: float | None = None  # seconds per inference at most, measured on every target of `on`
-    round_to: int = 0  # 0: by size
+    round_to: int = 0  # 0: by size, or from latency tables under a budget in time; -1 ("auto"): from latency tables
     prune: tuple[str, ...] = ()  # kinds of dimensions; empty: all
     ignore: tuple[str, ...] = ()
     # Data and recovery
@@ -104,11 +114,14 @@ class RunOptions:
         if self.budget[0] in MEASURED and "none" in self.on:
             step = "Name the runtime: --on onnxruntime:cpu, for example."
             raise InvalidOption("compress", "--on", f"a target, to measure {flag(self.budget[0])}", "none", step)
+        if self.round_to == MEASURED_STEPS and "none" in self.on:
+            step = "Name the runtime: --on onnxruntime:cpu, for example."
+            raise InvalidOption("compress", "--on", "a target, to measure which widths it likes", "none", step)
         for option, least in (
             ("threads", 1),
             ("batch_size", 1),
             ("finetune_epochs", 0),
-            ("round_to", 0),
+            ("round_to", MEASURED_STEPS),
             ("opset", 0),
             ("size", 0),
             ("train_batch_size", 0),

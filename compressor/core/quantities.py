@@ -8,6 +8,7 @@ import re
 from compressor.core.errors import InvalidOption
 
 POINTS_ALLOWED = "points of accuracy from 0 to below 100, such as 1 or 1%"
+MEASURED_STEPS = -1  # "auto": widths that the target's latency tables like
 SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -60,6 +61,19 @@ def accuracy(text: str | float, option: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise InvalidOption("compress", option, "an accuracy from 0 to 1, such as 93.1% or 0.931", text)
     return round(value, 12)  # 93.1 / 100 is a little less than 0.931
+
+
+def width_step(text: str | int, option: str) -> int:
+    """A step between widths; 0 means by size.
+
+    >>> width_step("8", "--round-to"), width_step("auto", "--round-to"), width_step(0, "--round-to")
+    (8, -1, 0)
+    """
+    if text in ("auto", MEASURED_STEPS):
+        return MEASURED_STEPS
+    if isinstance(text, bool) or not re.fullmatch(r"[0-9]{1,6}", str(text)):
+        raise InvalidOption("compress", option, "at least 0, or auto", text)
+    return int(text)
 
 
 def factor(text: str | float, option: str) -> float:

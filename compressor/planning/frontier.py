@@ -69,6 +69,11 @@ class Frontier:
                 self._choices.append(choice)
 
     @property
+    def counts(self) -> dict[str, list[int]]:
+        """The counts that are chosen from."""
+        return {name: candidates.counts.tolist() for name, candidates in self._candidates.items()}
+
+    @property
     def narrowest(self) -> Choice:
         """The choice that costs least."""
         return self._choices[0]

@@ -15,7 +15,7 @@ from compressor.core.groups import ChannelGroup, ModelCost, Role
 from compressor.core.protocols import MethodContext
 from compressor.planning.allocate import Allocation, by_rank, by_ratios, scaled, uniform
 from compressor.planning.budget import Budget
-from compressor.planning.rounding import STEPS, grid_of
+from compressor.planning.rounding import STEPS, Grid, Listed, grid_of
 from compressor.planning.widths import Widths, solve
 from compressor.planning.worth import worth_of_levels, worth_of_scores
 
@@ -76,6 +76,7 @@ class Planner:
             )
         n_left = len(groups) - len(self._judged)
         self._notes = [f"{n_left} groups stay whole: the method cannot judge them."] if n_left else []
+        self._allowed: dict[str, Listed] = {}
         self._local = allocation == "local"
         self._wanted = uniform(self._judged) if self._local else self._judge.allocation(self._judged)
 
@@ -83,6 +84,13 @@ class Planner:
     def groups(self) -> list[ChannelGroup]:
         """Those that may lose channels and that the method can judge."""
         return self._judged
+
+    def allow(self, counts: Mapping[str, Sequence[int]]) -> None:
+        """Restricts widths to these counts, ascending, the whole group last; groups not named keep their steps."""
+        self._allowed = {name: Listed(tuple(found)) for name, found in counts.items()}
+
+    def _grid(self, group: ChannelGroup, steps: int) -> Grid | Listed:
+        return self._allowed.get(group.name) or grid_of(group, self._round_to, steps)
 
     def counts(self, step: int) -> dict[str, list[int]]:
         """The counts that each group may have, ascending, in widths of that step, or of --round-to where given."""
@@ -113,7 +121,7 @@ class Planner:
         """How many channels each group keeps."""
         share = budget.share(self._judged, self._cost)
         for steps in STEPS:
-            grids = {group.name: grid_of(group, self._round_to, steps) for group in self._judged}
+            grids = {group.name: self._grid(group, steps) for group in self._judged}
             widths = solve(self._judged, grids, self._wanted, share, budget.remaining)
             if self._round_to or not widths.shortfall:
                 break

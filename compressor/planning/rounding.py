@@ -52,6 +52,30 @@ class Grid:
         return max(min(self.step, self.n_channels), (count - 1) // self.step * self.step)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Counts that were found otherwise (from latency tables), ascending; the last is the whole group."""
+
+    allowed: tuple[int, ...]
+
+    @property
+    def step(self) -> float:
+        """Between neighbours, on average."""
+        return max(1.0, self.allowed[-1] / len(self.allowed))
+
+    def nearest(self, wanted: float) -> int:
+        """The allowed count nearest to `wanted`; of two, the wider.
+
+        >>> Listed((8, 24, 64)).nearest(16), Listed((8, 24, 64)).nearest(0.2), Listed((8, 24, 64)).nearest(99)
+        (24, 8, 64)
+        """
+        return min(self.allowed, key=lambda count: (abs(count - wanted), -count))
+
+    def above(self, count: int) -> int:
+        """The next larger allowed count (the same at the top)."""
+        return next((allowed for allowed in self.allowed if allowed > count), self.allowed[-1])
+
+
 def grid_of(group: ChannelGroup, round_to: int, steps: int = STEPS[0]) -> Grid:
     """The group's grid, so that its producers' widths are multiples of `round_to` (0: chosen by size, see below).
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compressor.core.groups import ChannelGroup
 from compressor.planning.allocate import Allocation
 from compressor.planning.budget import TOLERANCE
-from compressor.planning.rounding import Grid
+from compressor.planning.rounding import Grid, Listed
 
 # No group falls below a tenth unless the budget cannot be met otherwise: the last channels cost accuracy, save little.
 FLOOR = 0.1
@@ -27,7 +27,7 @@ class Widths:
 
 def solve(
     groups: Sequence[ChannelGroup],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, Grid | Listed],
     allocation: Allocation,
     remaining: Callable[[Mapping[str, int]], float],
     target: float,
@@ -62,7 +62,7 @@ def solve(
 
 def _refine(
     groups: Sequence[ChannelGroup],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, Grid | Listed],
     allocation: Allocation,
     remaining: Callable[[Mapping[str, int]], float],
     target: float,

@@ -47,7 +47,7 @@ class NodeProfiler:
                 raise InvalidOption("profile", option, "at least 1", value)
         self._target, self._threads, self._batch_size = target_name, threads, batch_size
         plain_shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
-        opening = Opening(target_factory, threads, batch_size, plain_shapes)
+        opening = Opening(target_factory, threads, batch_size, {"shapes": plain_shapes} if plain_shapes else {})
         self._served = Served("compressor.profiling.nodes_worker", target_name, to_plain(opening))
 
     def __enter__(self) -> NodeProfiler:

@@ -1,4 +1,4 @@
-"""Profiles one file after another, node by node, in this process; see `compressor.profiling.serving`.
+"""Profiles files node by node, or runs them in short bursts, in this process; see `compressor.profiling.serving`.
 
 python -m compressor.profiling.nodes_worker
 """
@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from compressor.core.errors import InvalidOption
@@ -16,6 +17,9 @@ from compressor.core.node_times import NodeTime
 from compressor.core.protocols import Target
 from compressor.core.serial import to_plain
 from compressor.profiling.serving import serve
+
+_MIN_SAMPLES = 2
+_LONG_S = 0.1  # from here on an inference fills caches by itself
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Opening:
     factory: str  # "package.module:CLASS" of a target
     threads: int
     batch_size: int
-    shapes: dict[str, list[int]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # of the target
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,14 @@ class Answer:
     nodes: tuple[NodeTime, ...]
 
 
-def make_target(factory: str, shapes: dict[str, list[int]]) -> Target:
-    """The target; with the shapes, if there are any.
+def make_target(factory: str, options: dict[str, Any]) -> Target:
+    """The target with its options.
 
     Raises:
         InvalidOption: it cannot be used here.
     """
     module, _, attribute = factory.partition(":")
-    kind = getattr(importlib.import_module(module), attribute)
-    target: Target = kind(shapes=shapes) if shapes else kind()
+    target: Target = getattr(importlib.import_module(module), attribute)(**options)
     reason = target.unavailable()
     if reason:
         raise InvalidOption("profile", "on", "targets that can be used here", target.name, reason)
@@ -62,18 +65,45 @@ def require_accepted(target: Target, file: Path) -> None:
 
 
 def open_service(opening: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What answers {"file": path, "inferences": n} with an `Answer`."""
+    """What answers requests.
+
+    {"file": path, "inferences": n}: an `Answer`.
+    {"file": path, "burst_s": s}: {"samples_s": [...]}, of about so many seconds; the file stays loaded.
+    """
     common = Opening(**opening)
-    target = make_target(common.factory, common.shapes)
+    target = make_target(common.factory, common.options)
+    runners: dict[Path, Callable[[], None]] = {}
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         file = Path(request["file"])
         require_accepted(target, file)
+        if "burst_s" in request:
+            if file not in runners:
+                runners[file] = target.runner(file, common.batch_size, common.threads)
+                burst(runners[file], request["burst_s"])  # warms up
+            return {"samples_s": burst(runners[file], request["burst_s"])}
         whole_s, nodes = target.nodes(file, common.batch_size, common.threads, request["inferences"])
         plain: dict[str, Any] = to_plain(Answer(whole_s, nodes))
         return plain
 
     return answer
+
+
+def burst(run: Callable[[], None], seconds: float) -> list[float]:
+    """Seconds of inferences, back to back: at least two after one that does not count, or a single long one."""
+    samples: list[float] = []
+    first = _timed(run)
+    if first >= _LONG_S:
+        return [first]
+    while sum(samples) < seconds or len(samples) < _MIN_SAMPLES:
+        samples.append(_timed(run))
+    return samples
+
+
+def _timed(run: Callable[[], None]) -> float:
+    start = perf_counter()
+    run()
+    return perf_counter() - start
 
 
 if __name__ == "__main__":

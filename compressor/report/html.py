@@ -14,7 +14,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.filters import do_forceescape
 from markupsafe import Markup
 
-from compressor.report import charts, control_wording, ladder_wording, speed_wording, units, wording
+from compressor.report import (
+    charts,
+    control_wording,
+    doctor_wording,
+    ladder_wording,
+    roofline,
+    speed_wording,
+    units,
+    wording,
+)
 from compressor.report.schema import Report
 
 
@@ -78,11 +87,18 @@ def page_environment() -> Environment:
         "outcome_of": ladder_wording.outcome_of,
         "typed_budget": speed_wording.asked_for,
         "quantity": speed_wording.quantity,
+        "tables": speed_wording.tables,
         "control_accuracy": control_wording.accuracy_of,
         "control_interval": control_wording.interval,
         "control_verdict": control_wording.shown,
         "latency_plot": charts.latency_plot,
         "lane_height": charts.LANE_HEIGHT,
+        "roofline": roofline.roofline,
+        "roofline_height": roofline.HEIGHT,
+        "cause_name": doctor_wording.cause_name,
+        "measured": doctor_wording.measured,
+        "doctor_opening": doctor_wording.opening_of,
+        "doctor_closing": doctor_wording.closing_of,
     }
     return environment
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compressor.core.findings import Diagnosis
+from compressor.core.layers import LayerTable
 from compressor.core.measurement import LatencyStats, MachineFacts
 from compressor.core.startup import Start
 
@@ -268,6 +270,8 @@ class Report:
     ladder: Ladder | None = None  # None: --max-drop was not given
     speed_search: SpeedSearch | None = None  # None: the budget is no time
     control: Control | None = None  # None: --control was not given
+    layers: tuple[LayerTable, ...] = ()  # per target that was timed and can be profiled
+    doctor: tuple[Diagnosis, ...] = ()  # of targets on which the speed-up falls short of what the MACs promise
     created: str = ""  # ISO 8601, UTC
     compressor_version: str = ""
     format: int = REPORT_FORMAT

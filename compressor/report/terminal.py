@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import control_wording, ladder_wording, speed_wording, units, wording
+from compressor.report import control_wording, ladder_wording, layers_terminal, speed_wording, units, wording
 from compressor.report.console import STYLES as _STYLES
 from compressor.report.console import heading as _heading
 from compressor.report.console import plural as _plural
@@ -54,6 +54,8 @@ def print_report(report: Report, console: Console) -> None:
         print_figures(report.latency, console)
     if report.control is not None:
         print_control(report.control, console)
+    for diagnosis in report.doctor:
+        layers_terminal.print_diagnosis(diagnosis, console)
     print_summary(report, console)
 
 
@@ -176,18 +178,21 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
 def print_speed_search(search: SpeedSearch, console: Console) -> None:
     """The models that were timed until one kept the budget in time."""
     _heading(console, f"On the way to {speed_wording.asked_for(search.unit, search.asked)}")
-    table = _table("MACs>", "target", "measured>", "interval>", "kept it", "taken")
+    table = _table("MACs>", "target", "predicted>", "measured>", "interval>", "kept", "taken")
     for row in search.rows:
         low, high = (speed_wording.quantity(search.unit, end) for end in row.interval)
         table.add_row(
             units.percent(row.macs_share),
             row.target,
+            "" if row.predicted is None else speed_wording.quantity(search.unit, row.predicted),
             speed_wording.quantity(search.unit, row.value),
             f"{low} - {high}",
             "yes" if row.holds else "no",
             "yes" if row.macs_share == search.macs_share else "",
         )
     console.print(table)
+    for found in search.tables:
+        _say(console, speed_wording.tables(found))
 
 
 def print_latency(

@@ -16,16 +16,20 @@ from compressor.core.plan import GroupPlan, PruningPlan
 from compressor.core.plugin_options import plugin_options
 from compressor.core.plugins import PluginFolder
 from compressor.core.protocols import MethodContext
+from compressor.core.quantities import MEASURED_STEPS
 from compressor.data.dataset import ImageDataset
 from compressor.graph.cost import CostModel
 from compressor.planning.budget import Budget
 from compressor.planning.planner import Planner
 from compressor.report.schema import SpeedSearch
+from compressor.runs.bench import Bench
 from compressor.runs.contract import meet
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
+from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
 from compressor.runs.sensitivity import worth_of
+from compressor.runs.tables import time_plans
 from compressor.surgery.expand import expand
 from exporters.signature import flatten_outputs
 
@@ -79,13 +83,14 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
     method = make_method(options.criterion, options.method_options)
     unit, value = options.budget
     allocation = options.allocation or "local"
-    planner = Planner(
-        coverage.groups, coverage.cost, method, _context(record, data, method), allocation, options.round_to
-    )
+    round_to = max(0, options.round_to)
+    planner = Planner(coverage.groups, coverage.cost, method, _context(record, data, method), allocation, round_to)
     # RunOptions.budget names one of the five units.
     if unit in MEASURED:
         decision = meet(record, planner, folder, lambda: worth_of(record, planner, data, folder))
     else:
+        if options.round_to == MEASURED_STEPS:
+            planner.allow(_measured_counts(record, planner, folder))
         decision = planner.decide(Budget(unit, value))  # type: ignore[arg-type]
     cuts, attributes = expand(coverage.groups, decision.keep, source.module)
     sizes = {group.name: group.n_channels for group in coverage.groups}
@@ -111,6 +116,15 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         notes=decision.notes,
     )
     return Chosen(plan, decision.met, record.speed_search)
+
+
+def _measured_counts(record: Record, planner: Planner, folder: RunFolder) -> dict[str, list[int]]:
+    """The counts that the run's targets like; empty, with a note, where they cannot be measured."""
+    made = None
+    if is_main_process():
+        plans = time_plans(record, planner, Bench(record, folder), folder, planner.worth)
+        made = plans.allowed if plans else {}
+    return same_for_all(made, record.device) or {}
 
 
 def _context(record: Record, data: Datasets, method: Any) -> MethodContext:

@@ -32,9 +32,8 @@ def make_narrow(record: Record) -> None:
         record.control = replace(control, unmade="nothing was removed, so there is nothing narrower to compare with")
         return
     module, options = record.source.module, record.options
-    planner = Planner(
-        coverage.groups, coverage.cost, _Indifferent(), MethodContext(module, options.seed), "local", options.round_to
-    )
+    context, round_to = MethodContext(module, options.seed), max(0, options.round_to)
+    planner = Planner(coverage.groups, coverage.cost, _Indifferent(), context, "local", round_to)
     widths = planner.widths(Budget("macs", share))
     if not widths.met:
         record.control = replace(control, unmade=f"no uniform width has {share:.1%} of the MACs: {widths.shortfall}")

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from compressor.core.errors import InvalidOption
+from compressor.core.findings import Diagnosis
 from compressor.core.groups import Coverage
+from compressor.core.layers import LayerTable
 from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
@@ -108,6 +110,8 @@ class Record:
     verifications: list[Verification] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     startups: dict[str, tuple[Startup, Startup]] = field(default_factory=dict)  # target -> original, compressed
+    layer_tables: list[LayerTable] = field(default_factory=list)
+    diagnoses: list[Diagnosis] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     control: ControlModel | None = None
     control_files: list[ExportedFile] = field(default_factory=list)

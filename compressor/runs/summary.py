@@ -57,6 +57,8 @@ def summarise(record: Record, small: nn.Module) -> Report:
         files=_files(record),
         parity=tuple(row for outcome in record.verifications for row in parity_rows(outcome)),
         latency=tuple(with_figures(_latency(timing), record.startups) for timing in record.timings),
+        layers=tuple(record.layer_tables),
+        doctor=tuple(record.diagnoses),
         machine=machine_facts(),
         notes=tuple(record.notes),
         options=dict(changed(record.options)),

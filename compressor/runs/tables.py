@@ -46,6 +46,11 @@ class TimePlans:
     whole: Path  # the original's ONNX file
 
     @property
+    def allowed(self) -> dict[str, list[int]]:
+        """Of `counts`, those that cost less than every wider one."""
+        return self.frontier.counts
+
+    @property
     def rows(self) -> tuple[TableRow, ...]:
         """For the report."""
         return tuple(
@@ -109,7 +114,7 @@ def time_plans(
     try:
         with ExitStack() as stack:
             tables = {name: _tabulation(record, name, file, extents, bench, stack) for name in bench.targets}
-            fixed = record.options.round_to
+            fixed = max(0, record.options.round_to)
             step = fixed or max(each.finest_step(partial(_grids, planner)) for each in tables.values())
             counts = {name: _thinned(found) for name, found in _grids(planner, step).items()}
             for name, each in tables.items():

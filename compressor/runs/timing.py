@@ -14,6 +14,7 @@ from compressor.runs.bench import Effort, accepted, export_original, not_accepte
 from compressor.runs.contract import LONGER, holds, judge
 from compressor.runs.control import control_file
 from compressor.runs.control_narrow import make_narrow
+from compressor.runs.examination import examine_run
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record, Timing
 from compressor.runs.starting import start_pairs
@@ -43,6 +44,7 @@ def time_against_original(record: Record, folder: RunFolder) -> None:
             record.timings.append(replace(timing, control_unavailable=timing.control_unavailable or why_not))
         start_pairs(record)
         judge(record)
+        examine_run(record)
         found = [m for each in record.timings for m in (each.base, each.compressed, each.control) if m is not None]
         measurements = [replace(m, path=_within(m.path, folder.work)) for m in found]
         serial.save_json(measurements, folder.work / "measurements.json", list[Measurement])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.core.node_times import NodeTime
+from compressor.targets._onnx_modules import OnnxModules
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -19,11 +20,14 @@ _MICROSECOND = 1e-6  # the events' unit; they have no digits below it
 
 
 def profiled(
-    open_profiled: Callable[[Path], tuple[onnxruntime.InferenceSession, Callable[[], None]]], inferences: int
+    path: Path,
+    open_profiled: Callable[[Path], tuple[onnxruntime.InferenceSession, Callable[[], None]]],
+    inferences: int,
 ) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
     """Seconds of each inference, and the nodes.
 
     Args:
+        path: of the ONNX file.
         open_profiled: gets the beginning of the profile's file name; returns a session that profiles itself, and what
             runs one inference of it.
         inferences: that count, after warming up.
@@ -33,7 +37,8 @@ def profiled(
         for _ in range(WARM_UPS + inferences):
             run()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return _read(events, inferences)
+    whole_s, nodes = _read(events, inferences)
+    return whole_s, OnnxModules(path).add_to(nodes)
 
 
 def _read(events: list[dict[str, Any]], inferences: int) -> tuple[tuple[float, ...], tuple[NodeTime, ...]]:
@@ -63,7 +68,13 @@ def _node(event: dict[str, Any], seconds: list[float], inferences: int) -> NodeT
         inputs=_shapes(args.get("input_type_shape", [])),
         outputs=_shapes(args.get("output_type_shape", [])),
         kernel=args.get("provider", ""),
+        precision=_precision(args.get("output_type_shape", [])),
     )
+
+
+def _precision(described: list[dict[str, list[int]]]) -> str:
+    """The type of the first result: "float"."""
+    return next((kind for one in described for kind in one), "")
 
 
 def _shapes(described: list[dict[str, list[int]]]) -> tuple[tuple[int, ...], ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.core.errors import UnsupportedModel
 from compressor.core.node_times import NodeTime
 from compressor.targets._inputs import InputSpec, cannot_load, make_arrays, resolve_shapes
-from compressor.targets._openvino_profile import read_profile
+from compressor.targets._openvino_profile import mark_modules, read_profile
 from exporters import runtimes
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def profiled(
         As `make_runner`.
     """
     counting = {**properties, "PERF_COUNT": True}
-    return read_profile(lambda: _compiled(path, device, counting, batch_size, shapes, owner), inferences)
+    return read_profile(lambda: _compiled(path, device, counting, batch_size, shapes, owner, mark_modules), inferences)
 
 
 def _compiled(
@@ -97,8 +97,9 @@ def _compiled(
     batch_size: int,
     shapes: Mapping[str, Sequence[int]],
     owner: str,
+    mark: Callable[[openvino.Model], None] | None = None,
 ) -> tuple[openvino.CompiledModel, openvino.InferRequest]:
-    """The compiled model, and a request whose inputs are set."""
+    """The compiled model, and a request whose inputs are set; `mark` may change names before that."""
     openvino = runtimes.openvino()
 
     core = openvino.Core()
@@ -108,6 +109,8 @@ def _compiled(
         raise cannot_load(path, "OpenVINO", error) from error
     specs = _input_specs(model, owner)
     sizes = resolve_shapes(specs, batch_size, shapes, owner)
+    if mark is not None:
+        mark(model)
     model.reshape({i: list(sizes[spec.name]) for i, spec in enumerate(specs)})
     try:
         compiled = core.compile_model(model, device, properties)

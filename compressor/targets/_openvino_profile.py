@@ -7,12 +7,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from compressor.core.node_times import NodeTime
+from exporters.module_names import owner_of_weights, scope_in, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WARM_UPS = 2  # inferences of each block; the first packs weights
 BLOCKS = 4
+_SLOW_COMPILATION_S = 0.3  # one block then has to do
+LAYOUT = "(layout)"  # in place of a module: a change of layout, which no module asked for
+_NO_WORK = ("Constant", "Parameter", "Result")
 _NOT_RUN = ("NOT_RUN", "OPTIMIZED_OUT")
 
 
@@ -30,10 +34,14 @@ def read_profile(
     """
     whole: list[float] = []
     found: list[tuple[NodeTime, ...]] = []
-    blocks = min(BLOCKS, inferences)
-    for block in range(blocks):
+    left, blocks = inferences, min(BLOCKS, inferences)
+    while left:
+        start = perf_counter()
         compiled, request = compile_again()
-        n = inferences // blocks + (block < inferences % blocks)
+        if perf_counter() - start > _SLOW_COMPILATION_S:
+            blocks = 1
+        n = -(-left // max(1, blocks - len(found)))
+        left -= n
         for _ in range(WARM_UPS):
             request.infer(share_outputs=True)
         before = _means(request)
@@ -48,6 +56,32 @@ def read_profile(
         }
         found.append(_nodes(compiled, seconds))
     return tuple(whole), _together(found)
+
+
+def mark_modules(model: Any) -> None:
+    """Gives every operator of an OpenVINO model a name that holds its module; names have no effect but on reports.
+
+    Most have one already, from the file. An operator that the ONNX reader made of another (a layer norm becomes four)
+    belongs to the module that its result goes to; the last, which bears a result's name, to that of its weight or to
+    the one before it.
+    """
+    operators = [op for op in model.get_ordered_ops() if op.get_type_name() not in _NO_WORK]
+    inputs = [[_value(port.get_source_output()) for port in op.inputs()] for op in operators]
+    outputs = [[_value(port) for port in op.outputs()] for op in operators]
+    names = [op.get_friendly_name().replace("/WithoutBiases", "_WithoutBiases") for op in operators]
+    scopes = spread(inputs, outputs, lambda i: scope_in(names[i]) if names[i].startswith("/") else None)
+    made: dict[str, str] = {}  # value -> module that makes it
+    for i, operator in enumerate(operators):
+        if not scopes[i] and not names[i].startswith("/"):
+            weights = [name.rpartition("#")[0] for name in inputs[i]]
+            scopes[i] = owner_of_weights(weights) or next((made[name] for name in inputs[i] if made.get(name)), "")
+        made.update(dict.fromkeys(outputs[i], scopes[i]))
+        named = bool(scope_in(names[i])) or not scopes[i]
+        operator.set_friendly_name(names[i] if named else f"/{scopes[i]}/{names[i]}")
+
+
+def _value(port: Any) -> str:
+    return f"{port.get_node().get_friendly_name()}#{port.get_index()}"
 
 
 def _means(request: Any) -> dict[str, float]:
@@ -67,14 +101,17 @@ def _nodes(compiled: Any, seconds: dict[str, float]) -> tuple[NodeTime, ...]:
         if name not in seconds:
             continue
         facts = {key: str(getattr(value, "value", value)) for key, value in node.get_rt_info().items()}
+        sources = tuple(part for part in facts.get("originalLayersNames", "").split(",") if part)
         described = NodeTime(
             name=name,
             operator=facts.get("layerType", node.get_type_name()),
             seconds=(seconds[name],),
             inputs=tuple(_shape(port) for port in node.inputs()),
             outputs=tuple(_shape(port) for port in node.outputs()),
-            sources=tuple(part for part in facts.get("originalLayersNames", "").split(",") if part),
+            sources=sources,
             kernel=facts.get("primitiveType", ""),
+            precision=facts.get("runtimePrecision", ""),
+            module=next((scope for scope in map(scope_in, sources) if scope), "") if sources else LAYOUT,
         )
         found.append((int(facts.get("execOrder", "0")), described))
     return tuple(node for _, node in sorted(found, key=lambda pair: pair[0]))

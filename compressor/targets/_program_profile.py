@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from compressor.core.node_times import NodeTime
 from compressor.targets._program import eager_runner
+from exporters.module_names import NOWHERE
 
 if TYPE_CHECKING:
     from torch import fx
@@ -25,6 +26,8 @@ class Call:
     name: str  # the graph's: "conv2d_1"
     operator: str  # as the profiler calls it: "aten::conv2d"
     outputs: tuple[tuple[int, ...], ...]  # shapes
+    precision: str  # of the first result: "float32"
+    module: str  # dotted path of the module that calls it
 
 
 def calls_of(module: fx.GraphModule, arguments: Sequence[Any]) -> list[Call]:
@@ -44,8 +47,10 @@ def calls_of(module: fx.GraphModule, arguments: Sequence[Any]) -> list[Call]:
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
             if n.op == "call_function" and isinstance(n.target, torch._ops.OpOverload):
-                shapes = tuple(tuple(x.shape) for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor))
-                found.append(Call(n.name, n.target.name().split(".")[0], shapes))
+                tensors = [x for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
+                shapes = tuple(tuple(x.shape) for x in tensors)
+                kind = str(tensors[0].dtype).removeprefix("torch.") if tensors else ""
+                found.append(Call(n.name, n.target.name().split(".")[0], shapes, kind, _module_of(n)))
             return result
 
     with torch.inference_mode():
@@ -104,10 +109,19 @@ def profiled(
             outputs=call.outputs if call else (),
             sources=(call.name,) if call else (),
             kernel="cuda" if device else "cpu",
+            precision=call.precision if call else "",
+            module=call.module if call else "",
         )
         for i, (event, call) in enumerate(zip(first, made, strict=True))
     )
     return tuple(event.time_range.elapsed_us() * _MICROSECOND for event in wholes), nodes
+
+
+def _module_of(node: fx.Node) -> str:
+    """The innermost module of the export's note: {"L__self___fc": ("fc", "torch.nn.modules.linear.Linear")}."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = str(stack[-1][0]) if stack else ""
+    return "" if module == NOWHERE else module
 
 
 def _seconds(event: Any, device: bool) -> float:

@@ -70,7 +70,7 @@ class OnnxRuntimeCuda:
         Raises:
             As `runner`.
         """
-        return profiled(lambda prefix: self._open(path, batch_size, threads, prefix), inferences)
+        return profiled(path, lambda prefix: self._open(path, batch_size, threads, prefix), inferences)
 
     def describe(self) -> dict[str, str]:
         """What really runs."""

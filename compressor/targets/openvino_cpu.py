@@ -19,12 +19,16 @@ class OpenVinoCpu:
 
     Options:
         shapes: {input name: full shape}, for files whose axes other than the batch are dynamic.
+        flush_denormals: take numbers too small for full precision as zero.
+        throughput: several streams, among which the threads are shared out, instead of all threads for one inference.
     """
 
     name: ClassVar[str] = "openvino:cpu"
     accepts: ClassVar[tuple[str, ...]] = (".xml", ".onnx")
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    flush_denormals: bool = False
+    throughput: bool = False
 
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
@@ -63,14 +67,15 @@ class OpenVinoCpu:
             "runtime": f"openvino {openvino.__version__}",
             "device": "CPU",
             "precision": "f32",
-            "hint": "latency",
+            "hint": "throughput" if self.throughput else "latency",
             "pinning": "off",
             "shapes": "static",
         }
 
     def _properties(self, threads: int) -> dict[str, object]:
         return {
-            "PERFORMANCE_HINT": "LATENCY",
+            "PERFORMANCE_HINT": "THROUGHPUT" if self.throughput else "LATENCY",
+            "CPU_DENORMALS_OPTIMIZATION": self.flush_denormals,
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
             # Two files are compiled in one process: pinned, they could sit on different cores and meet different load.

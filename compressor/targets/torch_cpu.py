@@ -19,12 +19,14 @@ class TorchCpu:
 
     Options:
         shapes: {input name: full shape}, for files whose axes other than the batch are dynamic.
+        flush_denormals: take numbers too small for full precision as zero; set for the whole process.
     """
 
     name: ClassVar[str] = "torch:cpu"
     accepts: ClassVar[tuple[str, ...]] = (".pt2",)
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    flush_denormals: bool = False
 
     def unavailable(self) -> str:
         """Why it cannot be used here; empty if it can."""
@@ -74,6 +76,10 @@ class TorchCpu:
         }
 
     def _open(self, path: Path, batch_size: int) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+        import torch
+
+        if self.flush_denormals:  # before the pool starts: its threads take it over from this one
+            torch.set_flush_denormal(True)
         program = load_program(path)
         args, kwargs = make_arguments(program, batch_size, self.shapes, self.name)
         return as_callable(program), args, kwargs

@@ -39,6 +39,7 @@ class OnnxFormat:
 
     def write(self, source: Source, path: Path, parent: ExportedFile | None) -> Written:
         """Writes `path` (and `path.data` where the weights pass 2 GB); see `Format.write`."""
+        from exporters.module_names import name_new_nodes, scopes_by_value
         from exporters.onnx_writers.pooling import mend_poolings
         from exporters.simplify.onnxsim import simplify_file
 
@@ -50,7 +51,11 @@ class OnnxFormat:
                 f"the file came out with {opset}. Use opset {opset}, or leave it out."
             )
         mend_poolings(path)
-        simplifier = simplify_file(path) if self.simplify else "off"
+        simplifier = "off"
+        if self.simplify:
+            scopes = scopes_by_value(path)
+            simplifier = simplify_file(path)
+            name_new_nodes(path, scopes)
         if source.inputs.interface.metadata:
             _write_metadata(path, dict(source.inputs.interface.metadata))
         return Written(written.dynamic_batch, {"opset": str(opset), **written.details, "simplifier": simplifier})

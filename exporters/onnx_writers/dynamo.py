@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from exporters.module_names import name_by_module
 from exporters.onnx_writers.clean import name_axes, strip_metadata
 from exporters.quiet import quietly
 from exporters.source import Program, Source
@@ -29,6 +30,7 @@ def write_from_program(source: Source, program: Program, path: Path, opset: int 
             verbose=False,
         )
     assert converted is not None  # dynamo=True always returns a program
+    name_by_module(converted.model)
     strip_metadata(converted.model)
     name_axes(converted.model, source.inputs.interface.axis_names(len(source.input_names)))
     converted.save(path, external_data=False)  # torch still writes a second file where one cannot hold the weights

@@ -188,6 +188,19 @@ def test_profile_one_file(compress: CommandLine, finished: tuple[Path, Ended]) -
     assert fits_80_columns(ended.out)
 
 
+def test_profile_layer_by_layer_and_the_doctor(compress: CommandLine, finished: tuple[Path, Ended]) -> None:
+    file = finished[0] / "model.onnx"
+    ended = compress.run("profile", file, file, "--layers", "--doctor")
+    assert ended.code == 0
+    assert "Layers on onnxruntime:cpu" in ended.out and "GMAC/s" in ended.out
+    assert "Doctor" in ended.out and "Not looked for: too many threads" in ended.out
+    assert fits_80_columns(ended.out)
+    told = json.loads(compress.run("profile", file, "--layers", "--json", "--quiet").out)
+    (layers,) = (one["layers"] for one in told["examinations"])
+    assert layers["files"] == ["model.onnx"] and told["examinations"][0]["diagnosis"] is None
+    assert all(row["after"] is None for row in layers["rows"])
+
+
 def test_profile_compares_with_the_first(compress: CommandLine, finished: tuple[Path, Ended]) -> None:
     for name in ("a", "b", "c"):
         shutil.copy(finished[0] / "model.onnx", compress.folder / f"{name}.onnx")

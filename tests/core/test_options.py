@@ -24,7 +24,7 @@ from compressor.core.options import (
         ({"prune": ["conv", "wings"]}, "some of conv, mlp, heads, head_dim, embed"),
         ({"threads": 0}, "--threads.*at least 1"),
         ({"batch_size": 0}, "--batch-size"),
-        ({"round_to": -1}, "--round-to"),
+        ({"round_to": -2}, "--round-to"),
         ({"seed": -1}, "--seed"),
         ({"seed": 1 << 40}, "--seed"),
         ({"mean": (0.5,)}, "--mean and --std"),
@@ -169,3 +169,10 @@ def test_recipes_that_cannot_be_read(tmp_path):
 def test_what_was_changed():
     assert changed(RunOptions()) == {} and changed(RunOptions(seed=3, output="x", quiet=True)) == {"seed": 3}
     assert flag("finetune_epochs") == "--finetune-epochs"
+
+
+def test_steps_of_widths_are_numbers_or_measured():
+    assert options_from({"round_to": "8"}).round_to == 8 and options_from({"round_to": "auto"}).round_to == -1
+    for wrong, place in (({"round_to": "some"}, "--round-to"), ({"round_to": "auto", "on": ["none"]}, "--on")):
+        with pytest.raises(InvalidOption, match=place):
+            options_from(wrong)

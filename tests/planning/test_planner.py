@@ -227,3 +227,13 @@ def test_what_a_method_remembers_it_finds_again(wide_case):
     case = SimpleNamespace(**vars(wide_case) | {"context": MethodContext(wide_case.model)})
     decision = decided(case, Talks(), "ratio", 0.05, "global")
     assert decision.notes == ("stem: it is peculiar.", "stem: a fallback was used, although it was asked.")
+
+
+def test_widths_that_were_found_otherwise(wide_case, method):
+    planner = Planner(wide_case.groups, wide_case.cost, method("l1"), wide_case.context, "local", 0)
+    name = wide_case.groups[0].name
+    allowed = [3, 11, wide_case.groups[0].n_channels]
+    planner.allow({name: allowed})
+    for share in (0.9, 0.6, 0.3):
+        widths = planner.widths(Budget("macs", share))
+        assert widths.n_keep[name] in allowed and widths.remaining <= share

@@ -91,7 +91,8 @@ def test_a_real_runtime_tells_its_nodes(target: str, files: dict[str, Path]) -> 
     assert len(found.whole_s) == 6
     assert all(second > 0 for second in found.whole_s)
     assert len({len(node.seconds) for node in found.nodes}) == 1
-    assert len(found.nodes[0].seconds) in (4, 6)  # OpenVINO's come in blocks
+    n_samples = len(found.nodes[0].seconds)
+    assert 1 <= n_samples <= 4 if target == "openvino:cpu" else n_samples == 6  # OpenVINO's come in blocks
     assert all(second >= 0 for node in found.nodes for second in node.seconds)
     assert any(node.kernel for node in found.nodes)
     convolutions = [node for node in found.nodes if node.operator == CONVOLUTIONS[target]]
@@ -107,8 +108,8 @@ def test_openvino_says_what_a_node_stands_for(files: dict[str, Path]) -> None:
         ir, onnx_file = (profiler.profile(files[kind], inferences=2) for kind in ("xml", "onnx"))
     for found in (ir, onnx_file):
         first, second = (node.sources for node in found.nodes if node.operator == "Convolution")
-        assert any("relu" in source for source in first)
-        assert any("conv2d_1" in source for source in second)
+        assert "/Relu" in first
+        assert any("/conv2/Conv" in source for source in second)
     assert [node.sources for node in ir.nodes] == [node.sources for node in onnx_file.nodes]
 
 

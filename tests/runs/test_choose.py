@@ -1,11 +1,14 @@
 """Methods with their options, and what they are given to look at."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from compressor.core.errors import DataError, InvalidOption, UnknownPlugin
 from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
+from compressor.core.quantities import MEASURED_STEPS
 from compressor.data.batches import from_batches
 from compressor.runs.choose import SCORING_BATCH_SIZE, SCORING_BATCHES, _Batches, choose, make_method
 from compressor.runs.coverage import cover
@@ -69,3 +72,21 @@ def test_options_of_methods():
         make_method("l1", ["strength=3"])
     with pytest.raises(UnknownPlugin, match="Did you mean 'reprune'"):
         make_method("reprun", ())
+
+
+def test_widths_that_the_target_likes(chosen, monkeypatch):
+    asked = []
+
+    def plans(record, planner, bench, folder, worth):
+        asked.append(bench.targets)
+        return SimpleNamespace(allowed={"0": [3, 8]})
+
+    monkeypatch.setattr("compressor.runs.choose.time_plans", plans)
+    plan, met = chosen(method="l1", macs=0.6, round_to=MEASURED_STEPS, on=("onnxruntime:cpu",))
+    assert met and len(plan.groups["0"].keep) == 3 and asked == [("onnxruntime:cpu",)]
+
+
+def test_without_tables_widths_are_by_size(chosen, monkeypatch):
+    monkeypatch.setattr("compressor.runs.choose.time_plans", lambda *_: None)
+    measured, _ = chosen(method="l1", macs=0.6, round_to=MEASURED_STEPS, on=("onnxruntime:cpu",))
+    assert {len(group.keep) for group in measured.groups.values()} != {3}

@@ -7,6 +7,8 @@ import re
 import onnx
 import torch
 
+from exporters.module_names import SCOPES, scope_in, scope_noted
+
 _NUMBERED = re.compile(r"_\d+$")
 _MADE_UP = re.compile(r"^(onnx::|val_|_val|const_|constant|/|\d+$|[A-Za-z_]*Constant)")
 
@@ -17,17 +19,9 @@ def scope_of(node: onnx.NodeProto) -> str:
     torch's newer exporter keeps it in the node's metadata instead.
     """
     for item in node.metadata_props:
-        if item.key == "pkg.torch.onnx.name_scopes":
-            scopes = re.findall(r"'([^']*)'", item.value)[:-1]  # the last one is the operator's own name
-            return scopes[-1] if scopes else ""
-    pieces = [piece for piece in node.name.split("/")[1:-1] if piece]
-    path: list[str] = []
-    for piece in pieces:
-        if path and piece.startswith(f"{path[-1]}."):  # "layer1.0" says where it is in "layer1"
-            path[-1] = piece
-        else:
-            path.append(piece)
-    return ".".join(path)
+        if item.key == SCOPES:
+            return scope_noted(item.value)
+    return scope_in(node.name)
 
 
 def readable(name: str) -> str:
