@@ -103,7 +103,9 @@ def _made(subject: Subject, arm: str, asked: float) -> tuple[Point, nn.Module]:
     found = repairs.measure(REPAIR)
     if found.failure:
         raise SystemExit(f"error: {arm} {asked:g}: {found.failure}")
-    return Point(subject.name, arm, asked, subject.macs(cut) / subject.macs(), found.top1_percent), repairs.repaired(REPAIR)
+    return Point(subject.name, arm, asked, subject.macs(cut) / subject.macs(), found.top1_percent), repairs.repaired(
+        REPAIR
+    )
 
 
 def _cut(subject: Subject, arm: str, asked: float) -> tuple[Chosen, nn.Module]:
