@@ -59,7 +59,10 @@ def seek(
             slow = trial
             if trial.share <= narrowest * (1 + SAME):
                 break
-        share = _between(slow, fast) if fast else _beyond(slow, whole_speed, narrowest)
+        if fast is None and len(trials) >= MAX_TRIALS - 2:
+            share = narrowest  # nobody says that it cannot be reached before that was tried
+        else:
+            share = _between(slow, fast) if fast else _beyond(slow, whole_speed, narrowest)
         if fast and (share - fast.share) / fast.share < SAME:
             break
     return trials

@@ -62,6 +62,12 @@ def test_the_narrowest_is_tried_before_giving_up():
     assert trials[-1].share == pytest.approx(0.1) and not best(trials).holds
 
 
+def test_the_narrowest_is_tried_where_the_way_there_is_long():
+    """A third of the time does not shrink, so each step promises to be the last."""
+    trials, _ = searched(lambda share: 1 / (0.3 + 0.7 * share), asked=3.375, narrowest=0.01)
+    assert len(trials) < MAX_TRIALS and trials[-1].share == pytest.approx(0.01) and not best(trials).holds
+
+
 def test_the_best_is_the_widest_that_holds_or_else_the_fastest():
     slow, close, fast = Trial(0.6, 0.9, 0.89), Trial(0.5, 1.04, 1.02), Trial(0.3, 1.6, 1.5)
     unsure = Trial(0.52, 1.01, 0.99)

@@ -122,6 +122,7 @@ def test_what_was_timed_belongs_to_its_widths(runtime, chosen, tables, monkeypat
     tables(1.0)
     record = chosen(speedup=2.0, round_to=4)
     assert record.budget_met and holds_together(record).interval[0] >= 2.0
+    assert all(row.predicted == pytest.approx(row.value, rel=0.02) for row in record.speed_search.rows)
 
 
 def test_the_slowest_target_decides(runtime, chosen, tables):

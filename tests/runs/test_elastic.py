@@ -1,5 +1,7 @@
 """Probes: widths at which groups can be told apart, kept for the next run, and never in the way of one."""
 
+from dataclasses import replace
+
 import onnx
 import pytest
 
@@ -7,7 +9,8 @@ from compressor.core.groups import ChannelGroup
 from compressor.runs import elastic
 from compressor.runs.elastic import NotElastic, elastic_file, extents_of, narrowable, narrowed, probe_widths
 from exporters.export import export
-from tests.runs.planned import Switching, claimed, recorded
+from tests.networks import seeded
+from tests.runs.planned import Switching, Wide, claimed, recorded
 
 
 def groups(*sizes):
@@ -118,6 +121,23 @@ def test_models_with_other_nodes_when_narrow(tmp_path, monkeypatch):
     (file,) = export(record.source.module, record.source.inputs, ["onnx"], tmp_path / "original")
     with pytest.raises(NotElastic, match="different nodes"):
         elastic_file(record, file.path, extents_of(record), claimed(record, tmp_path / "run"))
+
+
+def test_rewritten_models_are_compared_with_themselves(tmp_path, monkeypatch):
+    """What is cut is the rewritten module; the user's own has other nodes."""
+
+    class Own(Wide):
+        def forward(self, x):
+            return super().forward(x).neg().neg()
+
+    monkeypatch.setenv("COMPRESSOR_CACHE", str(tmp_path / "cache"))
+    record = recorded()
+    record.source = replace(record.source, as_given=seeded(Own))
+    (file,) = export(record.source.original, record.source.inputs, ["onnx"], tmp_path / "original")
+    elastic = elastic_file(record, file.path, extents_of(record), claimed(record, tmp_path / "run"))
+    path = elastic.write(tmp_path / "small.onnx", extents_of(record).at({"stem": 20}))
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert "Neg" not in operators and operators != [node.op_type for node in onnx.load(file.path).graph.node]
 
 
 def test_narrowed_models_have_the_first_channels(exported):

@@ -91,7 +91,7 @@ def case(request, tmp_path_factory):
         return file.path
 
     whole = exported("whole", {})
-    *probes, held_out = probe_widths(groups, 3)
+    probes, held_out = probe_widths(groups), {g.name: max(2, round(0.6 * g.n_channels)) for g in groups}
     files = []
     for number, n_keep in enumerate(probes):
         path = exported(str(number), n_keep)
