@@ -1,10 +1,10 @@
 """What it buys to plan in measured time instead of multiply-accumulates: accuracy at equal latency, on real weights.
 
-Three arms with the same importance (`l1`) and images, no training: widths planned in time (`--speedup`), widths planned
-in multiply-accumulates (`--macs`, the default spread), both repaired by least squares on 512 unlabelled images, and
-torch-pruning's uniform pruning with l1, repaired by re-estimated norms (least squares needs a plan). Each arm is cut to several sizes; all files of one network
-are timed against the original in turns. An arm's accuracy at another's speed is interpolated between its own points.
-Goes on where it was stopped. The machine has to be idle.
+Three arms with the same importance (`l1`) and images, no training: widths planned in time (`--speedup`), widths
+planned in multiply-accumulates (`--macs`, the default spread), both repaired by least squares on 512 unlabelled
+images, and torch-pruning's uniform pruning with l1, repaired by re-estimated norms (least squares needs a plan). Each
+arm is cut to several sizes; all files of one network are timed against the original in turns. An arm's accuracy at
+another's speed is interpolated between its own points. Goes on where it was stopped. The machine has to be idle.
 
     python benchmarks/time_or_macs.py [--models resnet20,resnet56] [--write-docs]
 """
@@ -103,14 +103,8 @@ def _made(subject: Subject, arm: str, asked: float) -> tuple[Point, nn.Module]:
     found = repairs.measure(REPAIRS[arm])
     if found.failure:
         raise SystemExit(f"error: {arm} {asked:g}: {found.failure}")
-<<<<<<< HEAD
     share = subject.macs(cut) / subject.macs()
     return Point(subject.name, arm, asked, share, found.top1_percent), repairs.repaired(REPAIRS[arm])
-=======
-    return Point(subject.name, arm, asked, subject.macs(cut) / subject.macs(), found.top1_percent), repairs.repaired(
-        REPAIR
-    )
->>>>>>> f6ca3f1e50aed046197ea979949a4f6f7748676b
 
 
 def _cut(subject: Subject, arm: str, asked: float) -> tuple[Chosen, nn.Module]:
