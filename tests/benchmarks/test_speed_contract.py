@@ -21,9 +21,9 @@ def test_the_table(tmp_path):
     save(Got(second, MISSED, 1.9, (1.88, 1.92), 0.3, 8, 200.0), speed_contract._path(given, second))
     save(Got(third, FAILED, seconds=5.0, sentence="it fell over"), speed_contract._path(given, third))
     table = speed_contract.section(given)
-    assert "| resnet50 | openvino:cpu | 1 | 1.5x | 1.56x [1.53, 1.59] | 62.0% | 3 | reached | 80 |" in table
-    assert "| 2x | 1.90x [1.88, 1.92] | 30.0% | 8 | missed | 200 |" in table
-    assert "| 3x | it fell over | 0.0% | 0 | failed | 5 |" in table
+    assert "| resnet50 | openvino:cpu | 1 | 1.5x | 1.56x [1.53, 1.59] | 1.04 | 62.0% | 3 | reached | 80 |" in table
+    assert "| 2x | 1.90x [1.88, 1.92] | 0.95 | 30.0% | 8 | missed | 200 |" in table
+    assert "| 3x | it fell over | 0.00 | 0.0% | 0 | failed | 5 |" in table
     assert table.endswith("**1 have not been run yet.**")
 
 
