@@ -1,13 +1,11 @@
 """What each group costs alone: how far the outputs move when only a part of its channels stays.
 
 Before widths are chosen in time, every group is cut by itself to a few widths, with the channels that the method would
-keep, batch norms are re-estimated, and the model's outputs on calibration images are compared with the original's:
+keep, and the model's outputs on calibration images are compared with the original's:
 
     damage(group, share) = |y_cut - y|^2 / |y - mean of y over images|^2
 
-Norms are part of it because every repair begins with them: without, a cut in a residual stream looks like the end of
-the model, and with them it is much nearer to what is left after a repair. Groups whose loss the model would feel keep
-more (`planning.worth`).
+Groups whose loss the model would feel keep more (`planning.worth`).
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
     _outputs(model, batches)
     per_image = (perf_counter() - begin) / FEWEST_IMAGES
     n_trials = len(planner.groups) * len(SHARES)
-    affordable = int(LIMIT_S / max(2 * per_image * n_trials, 1e-9))  # norms take a pass of their own
+    affordable = int(LIMIT_S / max(per_image * n_trials, 1e-9))
     batches = _batches(data, max(FEWEST_IMAGES, min(MOST_IMAGES, affordable)), record.options.seed)
     expected = _outputs(model, batches)
     scale = float(sum(((y - y.mean(0, keepdim=True)) ** 2).sum() for y in expected)) or 1.0
@@ -73,7 +71,6 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
                 if n_keep < group.n_channels and n_keep not in tried:
                     keep = {group.name: planner.picked(group, n_keep)}
                     small = cut_copy(model, *expand([group], keep, model))
-                    _re_estimate_norms(small, batches)
                     moved = zip(_outputs(small, batches), expected, strict=True)
                     tried[n_keep] = float(sum(((y - e) ** 2).sum() for y, e in moved)) / scale
             found[group.name] = {
@@ -86,23 +83,6 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
 def _digest(planner: Planner) -> str:
     told = json.dumps({group.name: group.n_channels for group in planner.groups})
     return hashlib.sha256(told.encode()).hexdigest()[:12]
-
-
-def _re_estimate_norms(model: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Means and variances of the activations as they are now, on average over the batches."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    _outputs(model, batches)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval()
-        norm.momentum = momentum
 
 
 def _batches(data: Datasets, n_images: int, seed: int) -> list[Tensor]:
