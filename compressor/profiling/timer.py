@@ -110,38 +110,6 @@ def measure(
     ]
 
 
-def profile_files(
-    files: Sequence[Path],
-    factories: Mapping[str, str],
-    *,
-    threads: int = 1,
-    batch_size: int = 1,
-    processes: int = DEFAULT_PROCESSES,
-    seconds: float = DEFAULT_SECONDS,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    progress: Progress | None = None,
-) -> dict[str, list[Measurement]]:
-    """`measure` for several targets: {target name: factory string} in, {target name: measurements} out.
-
-    Raises:
-        As `measure`.
-    """
-    return {
-        name: measure(
-            files,
-            name,
-            factory,
-            threads=threads,
-            batch_size=batch_size,
-            processes=processes,
-            seconds=seconds,
-            shapes=shapes,
-            progress=progress,
-        )
-        for name, factory in factories.items()
-    }
-
-
 def _check(files: Sequence[Path], target: str, threads: int, processes: int, seconds: float) -> None:
     if not files:
         raise InvalidOption("profile", "files", "at least one file", list(files))

@@ -7,7 +7,7 @@ taken to be the same thing. The simplest explanation wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -97,17 +97,6 @@ class Explanations:
                     factor = _factor(other, second)
                     if factor:
                         yield Size(0, ((factor, (name, second_name)),))
-
-
-def explain_all(explanations: Explanations, vectors: Sequence[Vector]) -> tuple[Size, ...] | None:
-    """Of several vectors; None as soon as one has no explanation."""
-    found = []
-    for vector in vectors:
-        size = explanations.of(vector)
-        if size is None:
-            return None
-        found.append(size)
-    return tuple(found)
 
 
 def _one(name: str) -> Size:

@@ -16,7 +16,7 @@ from compressor.core.errors import CompressionError, InvalidOption, ModelFileErr
 from compressor.core.files import sha256_of
 from compressor.core.measurement import Measurement
 from compressor.core.serial import from_json, to_json
-from compressor.profiling.timer import measure, profile_files
+from compressor.profiling.timer import measure
 
 Write = Callable[[str, str], Path]
 FACTORY = "pretender:Pretender"
@@ -68,14 +68,6 @@ def test_two_files_in_fresh_processes(pretender: Write, tmp_path: Path) -> None:
 def test_a_measurement_survives_saving(pretender: Write) -> None:
     (measurement,) = measure([pretender("a", "0.001")], "pretender:cpu", FACTORY, processes=1, seconds=0.05)
     assert from_json(Measurement, to_json(measurement), "test") == measurement
-
-
-def test_several_targets(pretender: Write) -> None:
-    found = profile_files([pretender("a", "0.001")], {"one": FACTORY, "two": FACTORY}, processes=1, seconds=0.05)
-    assert {name: [m.target for m in measurements] for name, measurements in found.items()} == {
-        "one": ["one"],
-        "two": ["two"],
-    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exporters.elastic.sizes import Explanations, Size, explain_all
+from exporters.elastic.sizes import Explanations, Size
 
 # Three files: a whole one and two others.
 KNOWN = {"a": (64, 40, 24), "b": (48, 20, 33), "heads": (6, 4, 3), "dim": (32, 16, 24), "still": (7, 7, 7)}
@@ -51,8 +51,6 @@ def test_two_quantities(explanations, vector, at):
 def test_what_nothing_explains(explanations):
     assert explanations.of((63, 41, 17)) is None
     assert explanations.of((63, 41, 17)) is None  # remembered
-    assert explain_all(explanations, [(64, 40, 24), (63, 41, 17)]) is None
-    assert explain_all(explanations, [(64, 40, 24), (9, 9, 9)]) == (Size(0, ((ONE, ("a",)),)), Size(9))
 
 
 def test_of_equal_vectors_the_likely_one():
