@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from compressor.calibration.norms import BatchNorm
 from exporters.signature import ExampleInputs
 
-BatchNorm = nn.modules.batchnorm._BatchNorm  # the base of all batch norms; its public subclasses are one per dimension
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 

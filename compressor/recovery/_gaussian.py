@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from compressor.calibration.norms import BatchNorm
 from compressor.core.groups import ChannelGroup, Role
 from compressor.graph.cost import evaluating
-from compressor.recovery._bias import BatchNorm
 from compressor.recovery._reading import reading
 from exporters.signature import ExampleInputs
 

@@ -11,22 +11,19 @@ Paper:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
+from compressor.calibration.norms import collecting, norms_with_statistics
 from compressor.core.errors import DataError, InvalidOption
 from compressor.core.protocols import RecoveryContext
 from compressor.data.batches import CalibrationBatches
 from compressor.recovery._images import forward
 from compressor.training.forward import borrowed
 from exporters.signature import ExampleInputs
-
-BatchNorm = nn.modules.batchnorm._BatchNorm  # the base of all batch norms; its public subclasses are one per dimension
 
 
 @dataclass(frozen=True)
@@ -92,9 +89,7 @@ class BatchNormReestimate:
         Raises:
             DataError: no data, or batches that the model does not accept; the statistics are then as before.
         """
-        norms = [
-            layer for layer in context.model.modules() if isinstance(layer, BatchNorm) and layer.track_running_stats
-        ]
+        norms = norms_with_statistics(context.model)
         if not norms:
             reason = "the model has no batch norm with running statistics"
             progress.note(f"bn_reestimate: {reason}; nothing to do.")
@@ -103,7 +98,7 @@ class BatchNormReestimate:
         batches = itertools.islice(self._batches(context), self.n_batches)
         with (
             borrowed(context.model, context.device),
-            _collecting(norms),
+            collecting(norms),
             progress.step("re-estimating batch norms", self.n_batches) as step,
             torch.no_grad(),
         ):
@@ -124,26 +119,6 @@ class BatchNormReestimate:
             # A last batch of one image has no variance.
             return (inputs for inputs, _ in chosen if len(inputs) > 1 or len(chosen) == 1)
         return context.batches if context.batches is not None else ()
-
-
-@contextmanager
-def _collecting(norms: list[BatchNorm]) -> Iterator[None]:
-    """These layers average anew inside; an error brings their former statistics back."""
-    former = [(norm.momentum, {name: b.clone() for name, b in norm.named_buffers(recurse=False)}) for norm in norms]
-    try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # every batch counts the same
-            norm.train()
-        yield
-    except BaseException:
-        for norm, (_, buffers) in zip(norms, former, strict=True):
-            for name, buffer in norm.named_buffers(recurse=False):
-                buffer.copy_(buffers[name])
-        raise
-    finally:
-        for norm, (momentum, _) in zip(norms, former, strict=True):
-            norm.momentum = momentum
 
 
 PLUGIN = BatchNormReestimate

@@ -1,11 +1,13 @@
 """What each group costs alone: how far the outputs move when only a part of its channels stays.
 
 Before widths are chosen in time, every group is cut by itself to a few widths, with the channels that the method would
-keep, and the model's outputs on calibration images are compared with the original's:
+keep, batch norms are re-estimated, and the model's outputs on calibration images are compared with the original's:
 
     damage(group, share) = |y_cut - y|^2 / |y - mean of y over images|^2
 
-Groups whose loss the model would feel keep more (`planning.worth`).
+Norms are part of it because every repair begins with them: without, a cut in a residual stream looks like the end of
+the model, and with them it is much nearer to what is left after a repair. Groups whose loss the model would feel keep
+more (`planning.worth`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor.calibration.norms import collecting, norms_with_statistics
 from compressor.planning.planner import Planner
 from compressor.planning.worth import worth_of_damage
 from compressor.runs.datasets import Datasets
@@ -58,7 +61,7 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
     _outputs(model, batches)
     per_image = (perf_counter() - begin) / FEWEST_IMAGES
     n_trials = len(planner.groups) * len(SHARES)
-    affordable = int(LIMIT_S / max(per_image * n_trials, 1e-9))
+    affordable = int(LIMIT_S / max(2 * per_image * n_trials, 1e-9))  # norms take a pass of their own
     batches = _batches(data, max(FEWEST_IMAGES, min(MOST_IMAGES, affordable)), record.options.seed)
     expected = _outputs(model, batches)
     scale = float(sum(((y - y.mean(0, keepdim=True)) ** 2).sum() for y in expected)) or 1.0
@@ -71,6 +74,7 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
                 if n_keep < group.n_channels and n_keep not in tried:
                     keep = {group.name: planner.picked(group, n_keep)}
                     small = cut_copy(model, *expand([group], keep, model))
+                    _re_estimate_norms(small, batches)
                     moved = zip(_outputs(small, batches), expected, strict=True)
                     tried[n_keep] = float(sum(((y - e) ** 2).sum() for y, e in moved)) / scale
             found[group.name] = {
@@ -83,6 +87,13 @@ def _measured(record: Record, planner: Planner, data: Datasets) -> Damage:
 def _digest(planner: Planner) -> str:
     told = json.dumps({group.name: group.n_channels for group in planner.groups})
     return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _re_estimate_norms(model: nn.Module, batches: Sequence[Tensor]) -> None:
+    norms = norms_with_statistics(model)
+    if norms:
+        with collecting(norms):
+            _outputs(model, [batch for batch in batches if len(batch) > 1])  # one image alone may have no variance
 
 
 def _batches(data: Datasets, n_images: int, seed: int) -> list[Tensor]:

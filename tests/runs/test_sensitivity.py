@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from compressor.calibration.norms import collecting
 from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
 from compressor.data.batches import from_batches
@@ -130,3 +131,34 @@ def test_few_images(record, tmp_path):
     data = Datasets(from_batches(torch.rand(3, 4)))
     worth = sensitivity(record, planner_of(record), data, claimed(record, tmp_path / "run"))
     assert worth["a"][-1] > worth["b"][-1] > 0
+
+
+class Repeating(nn.Module):
+    """Every channel of `a` is the same after its norm, but for a factor that the norm takes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, N, bias=False), nn.Linear(N, 4, bias=False)
+        self.norm, self.head = nn.BatchNorm1d(4, affine=False), nn.Linear(4, 2, bias=False)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            self.a.weight.copy_(torch.rand(1, 4, generator=generator) * torch.tensor(HEAVY)[:, None])
+            self.b.weight.copy_(torch.rand(4, 1, generator=generator) + torch.zeros(4, N))
+            self.head.weight.copy_(torch.rand(2, 4, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.b(self.a(x))))
+
+
+@pytest.mark.parametrize("n_images", [64, 65])  # a last batch of one image has no variance
+def test_what_norms_make_up_for_is_no_damage(tmp_path, n_images):
+    model, pixels = Repeating().eval(), torch.rand(n_images, 4, generator=torch.Generator().manual_seed(3))
+    with collecting([model.norm]):
+        model(pixels)
+    source = Source(model, ExampleInputs.of(pixels[:2], model), "net.pt", "", "aa")
+    record = Record(source, RunOptions(), SilentProgress())
+    record.coverage = cover(model, record.source.inputs, ignore=["b"])
+    before = model.norm.running_mean.clone()
+    worth = sensitivity(record, planner_of(record), Datasets(from_batches(pixels)), claimed(record, tmp_path / "run"))
+    assert (worth["a"][-1] - worth["a"][1:] < 0.02).all()  # without re-estimating, up to 4
+    assert torch.equal(model.norm.running_mean, before)
