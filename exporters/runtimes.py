@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 
@@ -15,3 +16,17 @@ def openvino() -> Any:
     import openvino as package
 
     return package
+
+
+@cache
+def openvino_core() -> Any:
+    """This process's only `openvino.Core`, kept to its end.
+
+    The CPU plug-in gives the thread that loads it a stack for signals, and takes its memory back when the last user of
+    the plug-in goes. Where that is another thread (any, once the garbage collector does it), the process dies at the
+    next signal that Python handles, such as a child's end under a data loader. So the plug-in stays.
+
+    Raises:
+        RuntimeError: OpenVINO does not start.
+    """
+    return openvino().Core()

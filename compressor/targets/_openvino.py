@@ -43,7 +43,7 @@ def run_smallest(device: str) -> None:
     import numpy as np
 
     np.random.default_rng(0)  # inputs are made with it
-    core = runtimes.openvino().Core()
+    core = runtimes.openvino_core()
     core.compile_model(core.read_model(_SMALLEST, b""), device).create_infer_request().infer([np.zeros(1, np.float32)])
 
 
@@ -100,9 +100,7 @@ def _compiled(
     mark: Callable[[openvino.Model], None] | None = None,
 ) -> tuple[openvino.CompiledModel, openvino.InferRequest]:
     """The compiled model, and a request whose inputs are set; `mark` may change names before that."""
-    openvino = runtimes.openvino()
-
-    core = openvino.Core()
+    core = runtimes.openvino_core()
     try:
         model = core.read_model(str(path))
     except RuntimeError as error:
@@ -125,7 +123,7 @@ def _compiled(
     arrays = make_arrays(specs, sizes)
     request = compiled.create_infer_request()
     for i, spec in enumerate(specs):
-        request.set_input_tensor(i, openvino.Tensor(arrays[spec.name]))
+        request.set_input_tensor(i, runtimes.openvino().Tensor(arrays[spec.name]))
     return compiled, request
 
 

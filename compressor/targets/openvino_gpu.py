@@ -33,10 +33,8 @@ class OpenVinoGpu:
         missing = missing_package("openvino", "openvino")
         if missing:
             return missing
-        openvino = runtimes.openvino()
-
         try:
-            devices = openvino.Core().available_devices
+            devices = runtimes.openvino_core().available_devices
         except RuntimeError as error:
             return f"OpenVINO does not start ({str(error).splitlines()[0]})."
         if not any(name.partition(".")[0] == "GPU" for name in devices):
@@ -74,7 +72,7 @@ class OpenVinoGpu:
 
         return {
             "runtime": f"openvino {openvino.__version__}",
-            "device": openvino.Core().get_property("GPU", "FULL_DEVICE_NAME"),
+            "device": runtimes.openvino_core().get_property("GPU", "FULL_DEVICE_NAME"),
             "precision": "f32",
             "hint": "latency",
             "shapes": "static",

@@ -48,8 +48,7 @@ class OpenVinoFormat:
 
     def load(self, path: Path) -> LoadedFile:
         """Compiles the file for the CPU; float32 is asked for, since some CPUs would choose bfloat16."""
-        ov = runtimes.openvino()
-        core = ov.Core()
+        core = runtimes.openvino_core()
         model = core.read_model(str(path))
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
