@@ -9,7 +9,7 @@ demo: $(VENV)/.installed  ## the main job on a small real model: train, prune, r
 	$(BIN)/python -m compressor demo --force -o demo-run
 
 test: $(VENV)/.installed-for-tests  ## the whole test suite, with linters, types and layers in it
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compressor.data.opening import open_dataset
     from compressor.pipeline import compress, inspect, load
     from compressor.runs.result import CompressedModel
+    from compressor.runs.training import regularize
 
 __all__ = [
     "CompressedModel",
@@ -30,6 +31,7 @@ __all__ = [
     "load",
     "open_dataset",
     "profile",
+    "regularize",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "load": "compressor.pipeline",
     "open_dataset": "compressor.data.opening",
     "profile": "compressor.runs.profiling",
+    "regularize": "compressor.runs.training",
 }
 
 

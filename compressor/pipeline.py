@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import Coverage
-from compressor.core.options import RunOptions, options_from
+from compressor.core.options import TRAINED, RunOptions, options_from
 from compressor.core.progress import Progress, SilentProgress
 from compressor.data.batches import from_batches
 from compressor.data.dataset import ImageDataset
@@ -42,6 +42,7 @@ from compressor.runs.result import CompressedModel
 from compressor.runs.rewriting import cover_rewritten
 from compressor.runs.saved import load_program, replay
 from compressor.runs.timing import time_against_original
+from compressor.runs.training import check_training, train_for_the_cut
 from compressor.surgery.cut import cut_copy
 from exporters.signature import ExampleInputs
 
@@ -55,17 +56,19 @@ def run(
     folder: RunFolder,
     progress: Progress,
     control: nn.Module | None = None,
+    importance: Mapping[str, Tensor] | None = None,
 ) -> CompressedModel:
     """Every stage in order. A folder that already holds some of the stages' results goes on from there.
 
-    `control` is a live module beside what `options.control` can name.
+    `control` is a live module beside what `options.control` can name, `importance` what a training of the caller's own
+    left of each channel.
 
     Raises:
         CompressionError, ExportError: the sentence says which stage, what is wrong and what to do.
     """
     torch.manual_seed(options.seed)
     data = set_aside(data, options)
-    record = Record(source, options, progress)
+    record = Record(source, options, progress, importance=dict(importance) if importance is not None else None)
     for sentence in data.notes:
         record.note(sentence)
     if is_main_process():
@@ -73,18 +76,24 @@ def run(
     with record.stage("coverage"):
         source, record.coverage = _cover(source, options, progress, record.note)
         record.source = source
+    by_ladder = options.max_drop is not None  # which measures for itself
+    if not by_ladder:
+        measure_accuracy(record, "dense", source.module, data, folder)
+    if options.train:
+        record.source = source = train_for_the_cut(record, data, folder)
+        if not by_ladder:
+            measure_accuracy(record, "trained", source.module, data, folder)
     with record.stage("plan"), progress.step(f"Choosing channels by {options.criterion}"):
         record.plan, record.budget_met = choose(record, data, folder)
     with record.stage("check"), progress.step("Checking the cut against masking"):
         prove(record, data, folder)
     with record.stage("cut"):
         small = cut_copy(source.module, record.plan.cuts, record.plan.attributes)
-    if options.max_drop is None:
-        measure_accuracy(record, "dense", source.module, data, folder)
+    if by_ladder:
+        climb(record, small, data, folder)
+    else:
         measure_accuracy(record, "cut", small, data, folder)
         recover(record, small, data, folder)
-    else:
-        climb(record, small, data, folder)
     part()
     advise(record)
     if is_main_process():
@@ -140,6 +149,7 @@ def compress(
     data: Iterable[Any] | Tensor | ImageDataset | None = None,
     val: Iterable[Any] | Tensor | ImageDataset | None = None,
     control: nn.Module | str | os.PathLike[str] | None = None,
+    importance: Mapping[str, Tensor] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> CompressedModel:
@@ -152,6 +162,8 @@ def compress(
         val: the same, to measure accuracy on.
         control: a third arm that is timed beside the two, with on=[...]: a smaller module with its weights, or what
             --control takes.
+        importance: of each channel of each group, as a training of your own left it (`compressor.regularize`); the
+            smallest leave, unless a method is named.
         progress: is told of the steps.
 
     Returns:
@@ -160,12 +172,14 @@ def compress(
     given = {"on": ["none"], "export": ["none"], **options}
     if data is not None:
         given["data"] = "from Python"
+    if importance is not None:
+        given.setdefault("method", TRAINED)
     live = control if isinstance(control, nn.Module) else None
     if control is not None:
         given["control"] = type(live).__name__ if live is not None else str(control)
     chosen = options_from(given)
     check_names(chosen)
-    check_options(chosen)
+    check_options(chosen, importance is not None)
     inputs = ExampleInputs.of(example_inputs, model)
     was_training = {module: module.training for module in model.modules()}
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
@@ -174,7 +188,7 @@ def compress(
             source = Source(model.eval(), inputs, type(model).__name__, "example_inputs")
             datasets = Datasets(_dataset(data, "data"), _dataset(val, "val"))
             folder = RunFolder.temporary(Path(mkdtemp(prefix="compressor-")))
-            return run(source, chosen, datasets, folder, progress or SilentProgress(), live)
+            return run(source, chosen, datasets, folder, progress or SilentProgress(), live, importance)
         finally:
             for module, training in was_training.items():
                 module.training = training
@@ -217,11 +231,15 @@ def load_source(options: RunOptions, progress: Progress) -> Source:
     return Source(loaded.module, loaded.inputs, options.model, loaded.inputs_from, loaded.source_sha256, known)
 
 
-def check_options(options: RunOptions) -> None:
-    """The options of the plug-ins fit and the device is there, before any work is done."""
+def check_options(options: RunOptions, trained: bool = False) -> None:
+    """The options of the plug-ins fit and the device is there, before any work is done.
+
+    `trained` says that the caller gives what a training left of each channel.
+    """
     require_device(options)
     require_targets(options)
     make_method(options.criterion, options.method_options)
+    check_training(options, trained)
     check_recoveries(options)
     check_rungs(options)
 

@@ -106,6 +106,17 @@ Ignore = Annotated[
     list[str] | None, _option("Layers whose channels stay (layer1.*). Repeatable.", CHOOSING, metavar="PATTERN")
 ]
 
+Train = Annotated[
+    str | None,
+    _option(
+        "Train a copy so that channels can leave, before any is chosen; `compress methods` lists the regularizers.",
+        RECOVERY,
+        metavar="NAME",
+    ),
+]
+TrainOption = Annotated[list[str] | None, _option("Option of --train. Repeatable.", RECOVERY, metavar="NAME=VALUE")]
+TrainEpochs = Annotated[int | None, _option("Epochs of --train. (default: 10)", RECOVERY, metavar="N")]
+
 Data = Annotated[
     str | None,
     _option(
@@ -151,8 +162,8 @@ Distill = Annotated[
     bool | None,
     _option("Fine-tune towards the original model's outputs as well.", RECOVERY, "--distill", metavar=SWITCH),
 ]
-LearningRate = Annotated[float | None, _option("Peak learning rate of fine-tuning.", RECOVERY, "--lr", metavar="X")]
-TrainBatchSize = Annotated[int | None, _option("Images per step of fine-tuning.", RECOVERY, metavar="N")]
+LearningRate = Annotated[float | None, _option("Peak learning rate of training.", RECOVERY, "--lr", metavar="X")]
+TrainBatchSize = Annotated[int | None, _option("Images per step of training.", RECOVERY, metavar="N")]
 Flip = Annotated[
     bool | None,
     _option("Mirror training images at random (photographs; not digits or text).", RECOVERY, "--flip", metavar=SWITCH),

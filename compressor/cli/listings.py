@@ -11,7 +11,11 @@ def methods() -> None:
     """How channels are chosen and accuracy is given back: what each does and needs, when to use it, and its paper."""
     from compressor.core.plugins import PluginFolder
 
-    for folder, title in (("compressor.methods", "Methods"), ("compressor.recovery", "Recoveries")):
+    for folder, title in (
+        ("compressor.methods", "Methods"),
+        ("compressor.training.regularizers", "Regularizers (--train)"),
+        ("compressor.recovery", "Recoveries"),
+    ):
         plugins = PluginFolder(folder, title)
         kinds = [(name, plugins.load(name)) for name in plugins.names()]
         rows = [

@@ -14,6 +14,7 @@ from typing import Any
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import KINDS
+from compressor.core.plugins import PluginFolder
 from compressor.core.quantities import (
     MEASURED_STEPS,
     POINTS_ALLOWED,
@@ -32,6 +33,8 @@ else:
 
 MAX_SEED = 1 << 32  # all random generators that are used take less
 MAX_EPOCHS = 10  # of the recovery ladder, unless --max-epochs says otherwise
+TRAIN_EPOCHS = 10  # of sparse training, unless --train-epochs says otherwise
+TRAINED = "trained"  # the method that goes by what --train made of each channel
 MEASURED = ("speedup", "latency")  # budgets that are times
 BUDGETS = ("macs", "params", "ratio", *MEASURED)
 QUANTITIES = {
@@ -44,7 +47,11 @@ QUANTITIES = {
     "round_to": width_step,
     "control_accuracy": accuracy,
 }
-ONE_A_FLAG = {"method_options": "method_option", "recover_options": "recover_option"}  # typed once for each item
+ONE_A_FLAG = {
+    "method_options": "method_option",
+    "recover_options": "recover_option",
+    "train_options": "train_option",
+}  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
 
@@ -72,6 +79,10 @@ class RunOptions:
     round_to: int = 0  # 0: by size, or from latency tables under a budget in time; -1 ("auto"): from latency tables
     prune: tuple[str, ...] = ()  # kinds of dimensions; empty: all
     ignore: tuple[str, ...] = ()
+    # Training for the cut
+    train: str = ""  # a regulariser; empty: none
+    train_options: tuple[str, ...] = ()  # name=value
+    train_epochs: int | None = None  # 10 where there is a regulariser
     # Data and recovery
     data: str = ""
     val: str = ""
@@ -150,16 +161,35 @@ class RunOptions:
             raise InvalidOption(
                 "compress", "--finetune-epochs", "used with --data", self.finetune_epochs, "Add --data FOLDER."
             )
-        for option in ("distill", "lr", "train_batch_size", "flip"):
-            if getattr(self, option) and not self.finetune_epochs and self.max_drop is None:
+        trains = self.finetune_epochs or self.max_drop is not None
+        for option, used in (
+            ("distill", trains),
+            ("lr", trains or self.train),
+            ("train_batch_size", trains or self.train),
+            ("flip", trains or self.train),
+        ):
+            if getattr(self, option) and not used:
                 step = "Add --finetune-epochs 3, for example."
                 raise InvalidOption(
                     "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
                 )
+        self._check_training()
         self._check_ladder()
         self._check_control()
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise InvalidOption("compress", "--device", "auto, cpu, cuda or cuda:N", self.device)
+
+    def _check_training(self) -> None:
+        if not self.train:
+            for option in ("train_options", "train_epochs"):
+                value = getattr(self, option)
+                if value not in ((), None):
+                    raise InvalidOption("compress", flag(option), "used with --train", value)
+            return
+        if not self.data:
+            raise InvalidOption("compress", "--train", "used with --data", self.train, "Add --data FOLDER.")
+        if self.train_epochs is not None and self.train_epochs < 1:
+            raise InvalidOption("compress", "--train-epochs", "at least 1", self.train_epochs)
 
     def _check_ladder(self) -> None:
         if self.max_drop is None:
@@ -193,7 +223,12 @@ class RunOptions:
 
     @property
     def criterion(self) -> str:
-        """The method: as typed, else what docs/methods.md found best with images and without; before training, l1."""
+        """The method: as typed, else what docs/methods.md found best with images and without; before training, l1.
+
+        After training for the cut it is the method of the same name, or what that training made of each channel.
+        """
+        if self.train and not self.method:
+            return self.train if self.train in PluginFolder("compressor.methods", "pruning method").names() else TRAINED
         trains = self.finetune_epochs or self.max_drop is not None
         return self.method or ("reconstruction" if self.data and not trains else "l1")
 

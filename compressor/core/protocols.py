@@ -29,6 +29,7 @@ class MethodContext:
     batches: Iterable[Any] | None = None  # of (inputs tensor (N, ...), labels tensor (N,)); may be read more than once
     loss: Callable[[Any, Any], Tensor] | None = None  # (model output, labels) -> scalar
     note: Callable[[str, str], None] = unheard  # (group, sentence): what people should know, such as a fallback
+    importance: Mapping[str, Tensor] | None = None  # {group: (n_channels,)} as training for the cut left it
     memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # a method's own, between its calls
 
 
@@ -68,6 +69,7 @@ class RecoveryContext:
 
     model: nn.Module  # the small one
     original: nn.Module  # its layers have the same names
+    teacher: nn.Module | None = None  # to learn from; None: `original`
     plan: PruningPlan | None = None  # what was cut from `original` to make `model`
     groups: Sequence[ChannelGroup] = ()  # of `original`
     inputs: ExampleInputs | None = None  # that both models take

@@ -19,6 +19,7 @@ from compressor.training.augmentations.random_crop import RandomCrop
 from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.recipe import Recipe
+from compressor.training.update import Objective
 
 MEAN, STD = 0.305, 0.376  # of the digits' pixels, scaled to 0..1
 EPOCHS = 20
@@ -51,8 +52,7 @@ def prepare(folder: Path, progress: Progress) -> DemoFiles:
             network,
             dataset,
             recipe,
-            [(1.0, CrossEntropy())],
-            augmentations=[RandomCrop()],
+            Objective([(1.0, CrossEntropy())], augmentations=[RandomCrop()]),
             progress=progress,
             title="Training the demo's network",
         )

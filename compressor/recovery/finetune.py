@@ -16,6 +16,7 @@ from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.losses.distillation import Distillation
 from compressor.training.protocols import Augmentation, Loss
 from compressor.training.recipe import Recipe
+from compressor.training.update import Objective
 
 OWNER = "fine-tuning"
 
@@ -59,7 +60,7 @@ class FineTune:
     def __post_init__(self) -> None:
         if not 0 <= self.distill <= 1:
             raise InvalidOption("finetune", "distill", "from 0 to 1", self.distill)
-        self._recipe(seed=0)
+        self.recipe(seed=0)
         self._losses(labelled=True)
 
     def apply(self, context: RecoveryContext, progress: Any) -> dict[str, float | int | str]:
@@ -76,15 +77,13 @@ class FineTune:
         dataset = _dataset(context)
         if not self.distill:
             dataset.require_labels(f"{OWNER} without distillation")
-        losses = self._losses(dataset.labelled)
-        augmentations = self._augmentations(dataset)
+        objective = self.objective(dataset)
         result = train(
             context.model,
             dataset,
-            self._recipe(context.seed),
-            losses,
-            teacher=context.original,
-            augmentations=augmentations,
+            self.recipe(context.seed),
+            objective,
+            teacher=context.teacher or context.original,
             device=context.device,
             checkpoints=context.checkpoints,
             progress=progress,
@@ -95,14 +94,15 @@ class FineTune:
             "steps": result.step,
             "images": len(dataset),
             "batch_size": min(self.batch_size, len(dataset)),
-            "loss": " + ".join(f"{weight:g} {loss}" for weight, loss in losses),
-            "augmentation": ", ".join(str(one) for one in augmentations) or "none",
+            "loss": " + ".join(f"{weight:g} {loss}" for weight, loss in objective.losses),
+            "augmentation": ", ".join(str(one) for one in objective.augmentations) or "none",
         }
         facts |= {f"loss_epoch_{i}": round(loss, 6) for i, loss in enumerate(result.losses, 1)}
         facts |= {f"train_accuracy_percent_epoch_{i}": round(a, 3) for i, a in enumerate(result.accuracies_percent, 1)}
         return facts
 
-    def _recipe(self, seed: int) -> Recipe:
+    def recipe(self, seed: int) -> Recipe:
+        """How the training goes, by these options."""
         return Recipe(
             epochs=self.epochs,
             lr=self.lr,
@@ -112,6 +112,10 @@ class FineTune:
             seed=seed,
             checkpoint_minutes=self.checkpoint_minutes,
         )
+
+    def objective(self, dataset: ImageDataset) -> Objective:
+        """What is minimised on these images, and how they are varied."""
+        return Objective(self._losses(dataset.labelled), augmentations=self._augmentations(dataset))
 
     def _losses(self, labelled: bool) -> list[tuple[float, Loss]]:
         share = self.distill if labelled else 1.0

@@ -171,7 +171,7 @@ def stage_name(stage: str) -> str:
     >>> stage_name("dense"), stage_name("cut"), stage_name("bn_reestimate")
     ('original', 'after the cut', 'bn_reestimate')
     """
-    return {"dense": "original", "cut": "after the cut"}.get(stage, stage)
+    return {"dense": "original", "trained": "trained for the cut", "cut": "after the cut"}.get(stage, stage)
 
 
 def reasons_of(groups: Sequence[GroupRow]) -> list[Reason]:

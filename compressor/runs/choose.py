@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compressor.core.errors import DataError
-from compressor.core.options import MEASURED
+from compressor.core.options import MEASURED, TRAINED
 from compressor.core.plan import GroupPlan, PruningPlan
 from compressor.core.plugin_options import plugin_options
 from compressor.core.plugins import PluginFolder
@@ -21,6 +21,7 @@ from compressor.data.dataset import ImageDataset
 from compressor.graph.cost import CostModel
 from compressor.planning.budget import Budget
 from compressor.planning.planner import Planner
+from compressor.planning.trained import Trained
 from compressor.report.schema import SpeedSearch
 from compressor.runs.bench import Bench
 from compressor.runs.contract import meet
@@ -72,7 +73,7 @@ def make_method(name: str, options: Sequence[str]) -> Any:
         UnknownPlugin: no such method; the nearest is suggested.
         InvalidOption: the method has no such option, or its value is of another type.
     """
-    kind = METHODS.load(name)
+    kind = Trained if name == TRAINED else METHODS.load(name)
     return kind(**plugin_options(kind, name, "--method-option", options))
 
 
@@ -82,7 +83,8 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         raise RuntimeError("coverage comes before the plan")
     method = make_method(options.criterion, options.method_options)
     unit, value = options.budget
-    allocation = options.allocation or "local"
+    # What training left compares channels of all groups; a share of each would cut what it kept.
+    allocation = options.allocation or ("global" if options.criterion == TRAINED else "local")
     round_to = max(0, options.round_to)
     planner = Planner(coverage.groups, coverage.cost, method, _context(record, data, method), allocation, round_to)
     # RunOptions.budget names one of the five units.
@@ -129,7 +131,7 @@ def _measured_counts(record: Record, planner: Planner, folder: RunFolder) -> dic
 
 def _context(record: Record, data: Datasets, method: Any) -> MethodContext:
     if not method.needs & {"data", "labels"}:
-        return MethodContext(record.source.module, record.options.seed)
+        return MethodContext(record.source.module, record.options.seed, importance=record.importance)
     if data.train is None:
         raise DataError(
             f"method '{record.options.criterion}' needs data, but none was given. "

@@ -34,7 +34,7 @@ class Meter:
             UnsupportedModel: it is no classifier.
             DataError: the images do not fit it.
         """
-        images, original = data.val, record.source.module
+        images, original = data.val, record.source.original
         if images is None:
             raise RuntimeError("images to measure on are set aside before")
         title = "measuring the original"

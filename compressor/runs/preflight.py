@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.core.errors import DataError, InvalidOption
-from compressor.core.options import RunOptions
+from compressor.core.options import TRAINED, RunOptions
 from compressor.core.plugins import PluginFolder
 from compressor.loading.recognise import recognise
 from compressor.runs.control_choice import check_control
@@ -52,7 +52,10 @@ def check_names(options: RunOptions) -> None:
     Raises:
         UnknownPlugin, InvalidExportOption, MissingRuntime: one does not; the nearest name is suggested.
     """
-    PluginFolder("compressor.methods", "pruning method").require(options.criterion)
+    if options.criterion != TRAINED:
+        PluginFolder("compressor.methods", "pruning method").require(options.criterion)
+    if options.train:
+        PluginFolder("compressor.training.regularizers", "regularizer").require(options.train)
     for name in options.recover:
         if name != "none":
             PluginFolder("compressor.recovery", "recovery").require(name)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.findings import Diagnosis
@@ -37,11 +37,13 @@ class Source:
     preprocessing: dict[str, list[float]] = field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()  # what was replaced in `module`
     as_given: nn.Module | None = None  # the model before that; None if nothing was
+    untrained: nn.Module | None = None  # `module` before it was trained for the cut; None if it was not
 
     @property
     def original(self) -> nn.Module:
         """The user's own module, which files and times are compared with."""
-        return self.module if self.as_given is None else self.as_given
+        given = self.untrained if self.as_given is None else self.as_given
+        return self.module if given is None else given
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Record:
     options: RunOptions
     progress: Progress
     coverage: Coverage | None = None
+    importance: dict[str, Tensor] | None = None  # of each channel, as training for the cut left it
     plan: PruningPlan | None = None
     budget_met: bool = True
     difference: Difference | None = None

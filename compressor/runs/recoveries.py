@@ -30,6 +30,7 @@ def context_of(
     return RecoveryContext(
         model=small,
         original=record.source.module,
+        teacher=record.source.untrained,
         plan=record.plan,
         groups=record.coverage.groups if record.coverage else (),
         inputs=record.source.inputs,

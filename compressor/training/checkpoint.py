@@ -1,12 +1,14 @@
 """Saved training state: one safetensors file that is whole or not there, without pickle.
 
-Tensors are named `model.<name>` and `optimizer.<parameter>.<state>`; the rest is JSON in the file's header.
+Tensors are named `model.<name>`, `optimizer.<parameter>.<state>` and `hook.<number>.<name>`; the rest is JSON in the
+file's header.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from compressor.core.files import output_errors, write_atomically
+from compressor.training.hooks import Hook
 
 FILE_NAME = "training.safetensors"
 _KEY = "compressor_training"
@@ -49,7 +52,12 @@ def fingerprint(description: str, *models: nn.Module) -> str:
 
 
 def save_checkpoint(
-    folder: Path, mark: str, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    mark: str,
+    position: Position,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    hooks: Sequence[Hook] = (),
 ) -> None:
     """Replaces the folder's checkpoint; `mark` is the run's fingerprint.
 
@@ -61,6 +69,8 @@ def save_checkpoint(
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{name}.{key}"] = value
+    for number, hook in enumerate(hooks):
+        tensors |= {f"hook.{number}.{name}": tensor for name, tensor in hook.state().items()}
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +92,15 @@ def read_checkpoint(folder: Path, mark: str) -> tuple[Position, dict[str, Tensor
             return position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return f"{path} is damaged; training starts from the beginning."
+
+
+def hook_states(saved: Mapping[str, Tensor], n_hooks: int) -> list[dict[str, Tensor]]:
+    """What each hook remembered."""
+    prefixes = [f"hook.{number}." for number in range(n_hooks)]
+    return [
+        {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    ]
 
 
 def restore_model(model: nn.Module, saved: dict[str, Tensor]) -> None:

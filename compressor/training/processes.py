@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast, broadcast_object_list
 from torch import Tensor, nn
 
-from compressor.training.checkpoint import Position, restore_model, tensors_of
+from compressor.training.checkpoint import Position, hook_states, restore_model, tensors_of
+from compressor.training.hooks import Hook
 
 
 def joined(device: str) -> Accelerator:
@@ -23,7 +26,10 @@ def joined(device: str) -> Accelerator:
 
 
 def restore_everywhere(
-    saved: tuple[Position, dict[str, Tensor]] | None, model: nn.Module, optimizer: torch.optim.Optimizer
+    saved: tuple[Position, dict[str, Tensor]] | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    hooks: Sequence[Hook] = (),
 ) -> Position:
     """Gives all processes the state that the main one has read (None in the others); returns the position."""
     names = [None] if saved is None else [(saved[0], sorted(saved[1]))]
@@ -43,6 +49,10 @@ def restore_everywhere(
             broadcast(contiguous)
             # In the parameter's own memory layout, as the optimizer would have made it.
             optimizer.state[parameter][key] = torch.empty_like(parameter, requires_grad=False).copy_(contiguous)
+    states = [hook_states(saved[1], len(hooks)) if saved is not None else None]
+    broadcast_object_list(states)
+    for hook, state in zip(hooks, states[0] or (), strict=True):
+        hook.restore(state)
     return position
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from compressor.core.errors import InvalidOption
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,6 +20,11 @@ class Recipe:
         momentum: 0 to below 1.
         weight_decay: at least 0; not applied to biases and norm layers (parameters with one axis).
         warmup: share of all steps in which the learning rate rises, 0 to below 1.
+        accumulate: parts in which a step's images go through the network, at least 1, for those that do not fit into
+            memory together; norm layers see a part at a time.
+        clip_norm: largest length of all gradients together, above 0; 0: as they are.
+        averaging: of the weights over the steps, as `averaging.WeightAveraging` does it, 0 to below 1; 0: none.
+        precision: of the forward and backward passes, "float32" or "bfloat16"; weights and updates stay float32.
         seed: orders and augmentations follow from it.
         checkpoint_minutes: between checkpoints inside an epoch, at least 0; each epoch ends with one anyway.
     """
@@ -28,6 +35,10 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.1
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    averaging: float = 0.0
+    precision: str = "float32"
     seed: int = 0
     checkpoint_minutes: float = 5.0
 
@@ -39,6 +50,10 @@ class Recipe:
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("warmup", 0 <= self.warmup < 1, "from 0 to below 1"),
+            ("accumulate", self.accumulate >= 1, "at least 1"),
+            ("clip_norm", 0 <= self.clip_norm < float("inf"), "at least 0"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
+            ("precision", self.precision in PRECISIONS, " or ".join(PRECISIONS)),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
         )
         for option, holds, allowed in limits:

@@ -19,6 +19,8 @@ PLUGINS = {
     "compressor.targets": "tests/targets",
     "compressor.training.losses": "tests/training/losses",
     "compressor.training.augmentations": "tests/training/augmentations",
+    "compressor.training.penalties": "tests/training/penalties",
+    "compressor.training.regularizers": "tests/training/regularizers",
     "exporters.formats": "tests/exporters/formats",
 }
 

@@ -23,6 +23,7 @@ from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.losses.distillation import Distillation
 from compressor.training.recipe import Recipe
+from compressor.training.update import Objective
 
 ROOT = Path(__file__).parents[2]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -37,7 +38,7 @@ def uninterrupted(tiny):
 def test_it_learns_from_labels(tiny):
     model, data = tiny.network(), tiny.dataset()
     before, _ = evaluate(model, data)
-    result = train(model, data, replace(tiny.RECIPE, epochs=8), [(1.0, CrossEntropy())])
+    result = train(model, data, replace(tiny.RECIPE, epochs=8), Objective([(1.0, CrossEntropy())]))
     after, _ = evaluate(model, data)
     assert before < 60 and after > 90
     assert len(result.losses) == 8 and result.losses[-1] < 0.5 * result.losses[0]
@@ -46,10 +47,12 @@ def test_it_learns_from_labels(tiny):
 
 def test_it_learns_from_a_teacher_without_labels(tiny):
     teacher, student = tiny.network(), tiny.network(seed=3)
-    train(teacher, tiny.dataset(), replace(tiny.RECIPE, epochs=8), [(1.0, CrossEntropy())])
+    train(teacher, tiny.dataset(), replace(tiny.RECIPE, epochs=8), Objective([(1.0, CrossEntropy())]))
     unlabelled = tiny.dataset(labelled=False)
     kept = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    result = train(student, unlabelled, replace(tiny.RECIPE, epochs=8), [(1.0, Distillation())], teacher=teacher)
+    result = train(
+        student, unlabelled, replace(tiny.RECIPE, epochs=8), Objective([(1.0, Distillation())]), teacher=teacher
+    )
     assert result.accuracies_percent == []
     assert evaluate(student, tiny.dataset())[0] > 90
     assert all(torch.equal(tensor, kept[name]) for name, tensor in teacher.state_dict().items())
@@ -165,7 +168,7 @@ def test_a_model_that_views_its_feature_maps(tiny):
         def forward(self, x):
             return self.linear(self.conv(x).view(len(x), -1))
 
-    train(Viewing(), tiny.dataset(), Recipe(epochs=1, batch_size=16), [(1.0, CrossEntropy())])
+    train(Viewing(), tiny.dataset(), Recipe(epochs=1, batch_size=16), Objective([(1.0, CrossEntropy())]))
 
 
 def test_images_decoded_on_demand_train_alike(tiny, assert_same, tmp_path):
@@ -195,7 +198,7 @@ def test_fewer_images_than_a_batch(tiny):
 
 
 def test_bad_input(tiny):
-    one = [(1.0, CrossEntropy())]
+    one = Objective([(1.0, CrossEntropy())])
     with pytest.raises(DataError, match="needs labels"):
         tiny.run(tiny.network(), data=tiny.dataset(labelled=False))
     with pytest.raises(DataError, match="below the model's 2 outputs"):
@@ -210,9 +213,9 @@ def test_bad_input(tiny):
         tiny.run(tiny.network().requires_grad_(False))
     with pytest.raises(ContractViolation, match="another module"):
         model = tiny.network()
-        train(model, tiny.dataset(), tiny.RECIPE, tiny.LOSSES, teacher=model)
+        train(model, tiny.dataset(), tiny.RECIPE, Objective(tiny.LOSSES), teacher=model)
     with pytest.raises(ContractViolation, match="needs a teacher"):
-        train(tiny.network(), tiny.dataset(), tiny.RECIPE, tiny.LOSSES)
+        train(tiny.network(), tiny.dataset(), tiny.RECIPE, Objective(tiny.LOSSES))
 
 
 def test_a_loss_that_blows_up_stops_the_run(tiny, tmp_path):

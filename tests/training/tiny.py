@@ -23,6 +23,7 @@ from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.losses.distillation import Distillation
 from compressor.training.recipe import Recipe
+from compressor.training.update import Objective
 
 
 def network(seed=0, n_classes=3):
@@ -55,14 +56,14 @@ RECIPE = Recipe(epochs=3, lr=0.1, batch_size=16, checkpoint_minutes=0)
 LOSSES = ((0.5, CrossEntropy()), (0.5, Distillation()))
 
 
-def run(model, checkpoints=None, progress=None, recipe=RECIPE, data=None, losses=LOSSES):
+def run(model, checkpoints=None, progress=None, recipe=RECIPE, data=None, losses=LOSSES, hooks=()):
     return train(
         model,
         dataset() if data is None else data,
         recipe,
-        losses,
+        Objective(losses, augmentations=(RandomCrop(), HorizontalFlip())),
         teacher=network(seed=1),
-        augmentations=(RandomCrop(), HorizontalFlip()),
+        hooks=hooks,
         checkpoints=checkpoints,
         progress=progress,
     )

@@ -1,0 +1,1 @@
+"""Functions that prefer zeros: value, subgradient and proximal map, one file each."""
