@@ -119,3 +119,38 @@ def test_what_does_not_fit():
         compressor.compress(model.eval(), pixels, method="trained")
     with pytest.raises(InvalidOption, match="left out with train"):
         compressor.compress(model.eval(), pixels, data=[images(0)], train="network_slimming", importance={})
+
+
+def test_under_the_hugging_face_trainer(tmp_path):
+    """The callback of docs/training.md."""
+    transformers = pytest.importorskip("transformers")
+
+    class Guided(transformers.TrainerCallback):
+        def __init__(self, guide):
+            self.guide = guide
+
+        def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+            self.guide.before_step(optimizer)
+
+        def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+            self.guide.after_step(optimizer)
+
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network()
+
+        def forward(self, x, labels):
+            return {"loss": nn.functional.cross_entropy(self.network(x), labels)}
+
+    model = Classifier()
+    pixels, labels = images(0)
+    items = [{"x": x, "labels": label} for x, label in zip(pixels, labels, strict=True)]
+    hook = Noting(model.network)
+    guide = OwnLoop([hook], epochs=2, steps_per_epoch=4)
+    arguments = transformers.TrainingArguments(
+        str(tmp_path), num_train_epochs=2, per_device_train_batch_size=4, use_cpu=True, report_to=[], disable_tqdm=True,
+        save_strategy="no", dataloader_pin_memory=False,
+    )  # fmt: skip
+    transformers.Trainer(model, arguments, train_dataset=items, callbacks=[Guided(guide)]).train()
+    assert guide.finished and [seen[1] for seen in hook.seen if seen[0] == "after"] == list(range(8))
