@@ -92,7 +92,7 @@ def _pruned(subject: Subject, choice: Choice, ratio: float, gradients: dict[str,
     small = copy.deepcopy(subject.source.module)
     for name, parameter in small.named_parameters():
         parameter.grad = gradients[name].clone() if gradients else None
-    inner = _inner_layers(subject)
+    inner = inner_layers(subject)
     layers = [m for n, m in small.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and n not in inner]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notes on parameters that it leaves alone
@@ -114,7 +114,8 @@ def _largest_ratio(subject: Subject) -> float:
     return 1 - 1 / min(group.n_channels for group in _inner_groups(subject))
 
 
-def _inner_layers(subject: Subject) -> set[str]:
+def inner_layers(subject: Subject) -> set[str]:
+    """Those that torch-pruning may cut."""
     return {group.having(Role.PRODUCER)[0].layer for group in _inner_groups(subject)}
 
 

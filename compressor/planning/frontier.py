@@ -11,6 +11,10 @@ one group at a time, which see the costs of all layers that a group touches). Al
 those on the way from each to the next, are kept, whatever the limit is. So the choice for a limit is the best of the
 same set for every limit: it never costs more than the limit, and a larger limit never keeps less. Where there are few
 combinations, the set is all of them, and the choice exact.
+
+Multipliers find only what lies on the convex hull of value and cost. Where one group is worth much as a whole (a
+residual stream with two widths), the hull jumps over a wide range of limits. So the sweep is made again with that
+group held at one end of the jump.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import bisect
 import heapq
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +31,8 @@ import numpy as np
 
 FEW = 1500  # combinations that are all looked at
 STEPS = 40  # of the multiplier
+GAP = 0.03  # of the widest choice's cost, between neighbours of the frontier: no multiplier finds what lies inside
+MOST_SWEEPS = 8  # more, into gaps
 SWEEPS = 6  # over all groups at one multiplier; most settle in two or three
 
 
@@ -62,11 +68,10 @@ class Frontier:
 
     def __init__(self, candidates: Mapping[str, Candidates], cost: Cost) -> None:
         self._candidates, self._cost = candidates, cost
-        found = self._all() if self._n_combinations() <= FEW else self._swept()
-        self._choices: list[Choice] = []  # by cost, each worth more than those that cost less
-        for choice in sorted(found, key=lambda c: (c.cost, -c.value)):
-            if not self._choices or choice.value > self._choices[-1].value:
-                self._choices.append(choice)
+        if self._n_combinations() <= FEW:
+            self._choices = _undominated(self._all())
+        else:
+            self._choices = self._without_gaps(_undominated(self._swept({})))
 
     @property
     def counts(self) -> dict[str, list[int]]:
@@ -96,15 +101,41 @@ class Frontier:
         value = sum(float(self._candidates[name].values[place]) for name, place in places.items())
         return Choice(n_keep, value, self._cost.whole(n_keep))
 
-    def _swept(self) -> list[Choice]:
-        widest = {name: len(candidates.counts) - 1 for name, candidates in self._candidates.items()}
-        narrowest = dict.fromkeys(widest, 0)
+    def _without_gaps(self, choices: list[Choice]) -> list[Choice]:
+        """The same and what sweeps with one group held find between neighbours that are far apart."""
+        held: set[tuple[str, int]] = set()
+        while len(held) < MOST_SWEEPS:
+            wide = [(a, b) for a, b in itertools.pairwise(choices) if b.cost - a.cost > GAP * choices[-1].cost]
+            ends = [end for a, b in sorted(wide, key=_width, reverse=True) for end in self._holding(a, b)]
+            options = [end for end in ends if end not in held]
+            if not options:
+                break
+            held.add(options[0])
+            choices = _undominated([*choices, *self._swept(dict(options[:1]))])
+        return choices
+
+    def _holding(self, below: Choice, above: Choice) -> list[tuple[str, int]]:
+        """The group that is worth most between two choices, at either end: [(group, place)]."""
+        worth = {}
+        for name, candidates in self._candidates.items():
+            ends = [int(np.searchsorted(candidates.counts, each.n_keep[name])) for each in (below, above)]
+            if ends[0] != ends[1]:
+                worth[name] = abs(float(candidates.values[ends[1]] - candidates.values[ends[0]])), ends
+        if not worth:
+            return []
+        name = max(worth, key=lambda each: worth[each][0])
+        return [(name, place) for place in worth[name][1]]
+
+    def _swept(self, held: Mapping[str, int]) -> list[Choice]:
+        """All that the multipliers find, with some groups at places of their own."""
+        widest = {name: held.get(name, len(each.counts) - 1) for name, each in self._candidates.items()}
+        narrowest = {name: held.get(name, 0) for name in widest}
         multipliers = self._multipliers(widest, narrowest)
         found: list[Choice] = []
         for places, order in ((widest, multipliers), (narrowest, multipliers[::-1])):
             found.append(self._choice(places))
             for multiplier in order:
-                settled = self._settled(places, float(multiplier))
+                settled = self._settled(places, float(multiplier), held)
                 if settled != places:
                     found += self._way(places, settled)
                     places = settled
@@ -125,13 +156,15 @@ class Frontier:
             return np.array([1.0])
         return np.geomspace(min(rates) / 2, max(rates) * 2, STEPS)
 
-    def _settled(self, places: Mapping[str, int], multiplier: float) -> dict[str, int]:
+    def _settled(self, places: Mapping[str, int], multiplier: float, held: Mapping[str, int]) -> dict[str, int]:
         """No move of one group alone makes value - multiplier * cost larger; of equals the wider."""
         places = dict(places)
         n_keep = {name: int(self._candidates[name].counts[place]) for name, place in places.items()}
         for _ in range(SWEEPS):
             moved = False
             for name, candidates in self._candidates.items():
+                if name in held:
+                    continue
                 costs = self._cost.alternatives(n_keep, name, candidates.counts)
                 gain = candidates.values - multiplier * costs
                 best = len(gain) - 1 - int(np.argmax(gain[::-1]))
@@ -178,6 +211,19 @@ class Frontier:
             rates = np.where(over > 0, over / under, 0.0)
         best = int(np.argmax(rates))
         return _Move(wider, -float(rates[best]), name, int(stops[best]))
+
+
+def _undominated(found: Iterable[Choice]) -> list[Choice]:
+    """By cost, each worth more than those that cost less."""
+    kept: list[Choice] = []
+    for choice in sorted(found, key=lambda c: (c.cost, -c.value)):
+        if not kept or choice.value > kept[-1].value:
+            kept.append(choice)
+    return kept
+
+
+def _width(pair: tuple[Choice, Choice]) -> float:
+    return pair[1].cost - pair[0].cost
 
 
 @dataclass(frozen=True, order=True)

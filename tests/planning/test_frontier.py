@@ -184,3 +184,33 @@ def test_without_what_costs_as_much_as_a_wider_one():
     assert without_dominated(each, [1, 2, 3, 4, 5]).counts.tolist() == [1, 2, 3, 4, 5]
     # What a wider one costs more is counted from the last that stays, so small steps do not add up.
     assert without_dominated(each, [1, 1.9, 2.8, 3.7, 4.6], same=1.0).counts.tolist() == [1, 3, 5]
+
+
+class Additive:
+    """Each group costs its count times a price."""
+
+    def __init__(self, prices):
+        self.prices = prices
+
+    def whole(self, n_keep):
+        return float(sum(self.prices[name] * count for name, count in n_keep.items()))
+
+    def alternatives(self, n_keep, group, counts):
+        return self.prices[group] * np.asarray(counts, float)
+
+
+def test_a_group_that_stays_or_goes_as_a_whole_leaves_no_gap():
+    """A residual stream of two widths takes half of the time: between the two, the others give what there is."""
+    names = [f"inner{i}" for i in range(6)]
+    candidates = {"stream": Candidates(np.array([8, 16]), np.array([0.0, 12.0]))}
+    candidates |= {name: Candidates(np.arange(1, 6), np.sqrt(np.arange(1.0, 6.0))) for name in names}
+    cost = Additive({"stream": 4.0} | dict.fromkeys(names, 2.0))
+    limits = np.linspace(45, 120, 60)
+    with patch.object(frontier, "FEW", 0):
+        found = Frontier(candidates, cost)
+        with patch.object(frontier, "MOST_SWEEPS", 0):
+            hull = Frontier(candidates, cost)
+    expected = np.array([brute(candidates, cost, limit) for limit in limits])
+    values = np.array([found.best(limit).value for limit in limits])
+    assert (values >= 0.99 * expected).all()
+    assert min(hull.best(limit).value / e for limit, e in zip(limits, expected, strict=True)) < 0.9

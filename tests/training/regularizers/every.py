@@ -27,6 +27,8 @@ RECIPE = Recipe(epochs=3, lr=0.05, batch_size=16, checkpoint_minutes=0)
 # Strong and often, so that each does something within 12 steps.
 OPTIONS = {
     "mask_sparsity": {"strength": 0.05},
+    "progressive": {"mixed": True},
+    "reprune_schedule": {"mixed": True, "every": 1},
     "network_slimming": {"strength": 0.05},
     "proximal_slimming": {"strength": 0.3, "beta": 5.0},
     "trained_rank": {"every": 2, "energy": 0.7},

@@ -140,7 +140,7 @@ class TestSelections:
         """Over the mean of their layer, lengths are 0.8, 0.6, 1.3 and 1.3, and 1.4, 0.03, 0.06 and 2.5."""
         model = nn.Sequential(nn.Linear(1, 4, bias=False), nn.Linear(4, 4, bias=False))
         model[0].weight.data = torch.tensor([[4.0], [3.0], [6.5], [6.5]])
-        model[1].weight.data = torch.diag(torch.tensor([5.0, 0.1, 0.2, 9.0]))
+        model[1].weight.data = torch.diag(torch.tensor([500.0, 10.0, 20.0, 900.0]))
         every = (0, 1, 2, 3)
         groups = [
             ChannelGroup(n, 4, (GroupMember(n, "", Role.PRODUCER, every, every, (TensorAxis(t, 0, every, every),)),))
