@@ -29,7 +29,7 @@ from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
-from compressor.runs.sensitivity import worth_of
+from compressor.runs.sensitivity import Opinions
 from compressor.runs.tables import time_plans
 from compressor.surgery.expand import expand
 from exporters.signature import flatten_outputs
@@ -89,7 +89,7 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
     planner = Planner(coverage.groups, coverage.cost, method, _context(record, data, method), allocation, round_to)
     # RunOptions.budget names one of the five units.
     if unit in MEASURED:
-        decision = meet(record, planner, folder, lambda: worth_of(record, planner, data, folder))
+        decision = meet(record, planner, folder, Opinions(record, planner, data, folder))
     else:
         if options.round_to == MEASURED_STEPS:
             planner.allow(_measured_counts(record, planner, folder))

@@ -25,22 +25,23 @@ from compressor.runs.bench import Bench, Effort
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
-from compressor.runs.ways import Ways, Worth, ways_to_widths
+from compressor.runs.sensitivity import Opinions
+from compressor.runs.ways import Ways, ways_to_widths
 
 # Many models are compared, and the last one is timed again: most can be told with little, few need more.
 SHORT, LONGER = Effort(4, 2.0), Effort(10, 12.0)
 
 
-def meet(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -> Decision:
+def meet(record: Record, planner: Planner, folder: RunFolder, opinions: Opinions) -> Decision:
     """The decision whose file is as fast as was asked for; not `met` where none is, with a note that says why.
 
     Args:
-        worth: works out what it is worth to keep k channels of each group; called only where tables can be measured.
+        opinions: on what channels are worth; asked only where tables can be measured.
 
     Raises:
         InvalidOption: a target is not here, or reads none of the exported formats; the original is fast enough.
     """
-    made = _search(record, planner, folder, worth) if is_main_process() else None
+    made = _search(record, planner, folder, opinions) if is_main_process() else None
     found = same_for_all(made, record.device)
     if found is None:
         raise RuntimeError("the main process searches")
@@ -106,11 +107,11 @@ class Found:
     narrowest: bool  # nothing narrower is possible
 
 
-def _search(record: Record, planner: Planner, folder: RunFolder, worth: Worth) -> Found:
+def _search(record: Record, planner: Planner, folder: RunFolder, opinions: Opinions) -> Found:
     """An interrupted search goes on: what was timed leads the same way again."""
     unit, asked = record.options.budget
     bench = Bench(record, folder)
-    ways = ways_to_widths(record, planner, bench, folder, worth)
+    ways = ways_to_widths(record, planner, bench, folder, opinions)
     known: dict[float, tuple[Widths, Timed]] = {}  # by share
     # An interrupted run may go on with other targets, threads or batches; what was timed with these is no answer then.
     setting = f"{'-'.join(bench.targets).replace(':', '_')}-t{record.options.threads}-b{record.options.batch_size}"

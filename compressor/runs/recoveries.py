@@ -24,7 +24,7 @@ def training_options(options: RunOptions, epochs: int) -> dict[str, Any]:
 
 
 def context_of(
-    record: Record, small: nn.Module, data: Datasets, checkpoints: Path, seed: int | None = None
+    record: Record, small: nn.Module, data: Datasets, checkpoints: Path | None = None, seed: int | None = None
 ) -> RecoveryContext:
     """What a recovery may use; `small` is what it changes. Without `seed`, the run's."""
     return RecoveryContext(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from compressor.core.measurement import Measurement
 from compressor.planning.budget import Budget
+from compressor.planning.frontier import Choice
 from compressor.planning.planner import Planner
 from compressor.planning.seek import AIM
 from compressor.planning.widths import Widths
@@ -20,10 +19,10 @@ from compressor.runs.bench import Bench
 from compressor.runs.elastic import narrowed
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
-from compressor.runs.tables import TimePlans, time_plans
+from compressor.runs.sensitivity import Opinions
+from compressor.runs.tables import TimePlans, frontier_of, time_plans
 
 NARROWEST = 1e-9  # of the MACs: less than any model has
-Worth = Callable[[], Mapping[str, np.ndarray]]
 Files = Mapping[str, tuple[Path, Path]]  # by target: the original's and the small model's
 
 
@@ -50,10 +49,10 @@ class Ways(Protocol):
         """Speed-up, or seconds, that tables promise on one target; None without tables."""
 
 
-def ways_to_widths(record: Record, planner: Planner, bench: Bench, folder: RunFolder, worth: Worth) -> Ways:
+def ways_to_widths(record: Record, planner: Planner, bench: Bench, folder: RunFolder, opinions: Opinions) -> Ways:
     """By measured time where every target's tables can be made; else by multiply-accumulates, with a note."""
-    plans = time_plans(record, planner, bench, folder, worth)
-    return ByMacs(record, planner, bench) if plans is None else ByTime(planner, plans, folder)
+    plans = time_plans(record, planner, bench, folder, opinions.first)
+    return ByMacs(record, planner, bench) if plans is None else ByTime(planner, plans, folder, opinions)
 
 
 class ByTime:
@@ -61,8 +60,11 @@ class ByTime:
 
     name = "in-time"
 
-    def __init__(self, planner: Planner, plans: TimePlans, folder: RunFolder) -> None:
-        self._planner, self._plans, self._folder = planner, plans, folder
+    def __init__(self, planner: Planner, plans: TimePlans, folder: RunFolder, opinions: Opinions) -> None:
+        self._planner, self._plans, self._folder, self._opinions = planner, plans, folder, opinions
+        others = [frontier_of(plans.models, plans.counts, worth) for worth in opinions.others()]
+        self._frontiers = (plans.frontier, *others)
+        self._damage: dict[tuple[int, ...], float] = {}
         self.tables = plans.rows
 
     @property
@@ -75,9 +77,19 @@ class ByTime:
         return whole_speed / AIM
 
     def widths(self, share: float) -> tuple[float, Widths]:
-        """Worth most within the time."""
-        choice = self._plans.frontier.best(share) or self._plans.frontier.narrowest
+        """Worth most within the time; where opinions differ, the plan that is found to do least damage."""
+        offered = [choice for frontier in self._frontiers if (choice := frontier.best(share)) is not None]
+        different = {tuple(choice.n_keep.values()): choice for choice in offered or [self._plans.frontier.narrowest]}
+        choice = next(iter(different.values()))
+        if len(different) > 1:
+            choice = min(different.values(), key=self._damage_of)
         return choice.cost, self._planner.widths_of(choice.n_keep)
+
+    def _damage_of(self, choice: Choice) -> float:
+        key = tuple(choice.n_keep.values())
+        if key not in self._damage:
+            self._damage[key] = self._opinions.damage(choice.n_keep)
+        return self._damage[key]
 
     @contextmanager
     def files(self, widths: Widths) -> Iterator[Files]:

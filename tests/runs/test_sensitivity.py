@@ -12,7 +12,7 @@ from compressor.runs import sensitivity as module
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets
 from compressor.runs.record import Record, Source
-from compressor.runs.sensitivity import sensitivity, worth_of
+from compressor.runs.sensitivity import Opinions
 from exporters.signature import ExampleInputs
 from tests.runs.planned import claimed, planner_of
 
@@ -53,9 +53,8 @@ def pixels():
 
 @pytest.fixture
 def run(record, pixels, tmp_path):
-    return lambda: sensitivity(
-        record, planner_of(record), Datasets(from_batches(pixels)), claimed(record, tmp_path / "run")
-    )
+    folder = claimed(record, tmp_path / "run")
+    return lambda: Opinions(record, planner_of(record), Datasets(from_batches(pixels)), folder).first()
 
 
 def by_hand(model, pixels, name, n_keep):
@@ -90,7 +89,7 @@ def test_the_model_is_left_as_it_was(run, record):
 
 def test_it_is_read_back(run, monkeypatch):
     first = run()
-    monkeypatch.setattr(module, "_measured", lambda *args: pytest.fail("tried again"))
+    monkeypatch.setattr(module, "_measured", lambda *_: pytest.fail("tried again"))
     again = run()
     assert all((again[name] == first[name]).all() for name in first)
 
@@ -101,13 +100,14 @@ def test_a_later_attempt_has_fewer_groups(run, record, pixels, tmp_path):
     fewer = Record(record.source, record.options, SilentProgress())
     fewer.coverage = cover(record.source.module, record.source.inputs, ignore=["b"])
     data, folder = Datasets(from_batches(pixels)), claimed(record, tmp_path / "run")
-    assert sensitivity(fewer, planner_of(fewer), data, folder).keys() == {"a"}
+    assert Opinions(fewer, planner_of(fewer), data, folder).first().keys() == {"a"}
 
 
 def test_without_images_the_method_judges(record, tmp_path):
     planner, folder = planner_of(record), claimed(record, tmp_path / "run")
-    assert sensitivity(record, planner, Datasets(), folder) is None
-    found, expected = worth_of(record, planner, Datasets(), folder), planner.worth()
+    opinions = Opinions(record, planner, Datasets(), folder)
+    found, expected = opinions.first(), planner.worth()
+    assert opinions.others() == []
     assert found.keys() == expected.keys() and all((found[name] == expected[name]).all() for name in found)
 
 
@@ -129,7 +129,7 @@ def test_outputs_that_are_not_finite(run, record, monkeypatch):
 def test_few_images(record, tmp_path):
     """Fewer than are wanted are all used."""
     data = Datasets(from_batches(torch.rand(3, 4)))
-    worth = sensitivity(record, planner_of(record), data, claimed(record, tmp_path / "run"))
+    worth = Opinions(record, planner_of(record), data, claimed(record, tmp_path / "run")).first()
     assert worth["a"][-1] > worth["b"][-1] > 0
 
 
@@ -159,6 +159,29 @@ def test_what_norms_make_up_for_is_no_damage(tmp_path, n_images):
     record = Record(source, RunOptions(), SilentProgress())
     record.coverage = cover(model, record.source.inputs, ignore=["b"])
     before = model.norm.running_mean.clone()
-    worth = sensitivity(record, planner_of(record), Datasets(from_batches(pixels)), claimed(record, tmp_path / "run"))
-    assert (worth["a"][-1] - worth["a"][1:] < 0.02).all()  # without re-estimating, up to 4
+    opinions = Opinions(record, planner_of(record), Datasets(from_batches(pixels)), claimed(record, tmp_path / "run"))
+    as_cut, (mended, both, method) = opinions.first(), opinions.others()
+    assert as_cut["a"][-1] - as_cut["a"][1] > 1
+    assert (mended["a"][-1] - mended["a"][1:] < 0.02).all()
+    assert mended["a"][-1] - mended["a"][1] < both["a"][-1] - both["a"][1] < as_cut["a"][-1] - as_cut["a"][1]
+    assert (method["a"] == planner_of(record).worth()["a"]).all()
     assert torch.equal(model.norm.running_mean, before)
+
+
+@pytest.mark.parametrize("repair_s", [1e9, 0.0])
+def test_damage_of_a_whole_plan_is_what_a_repair_leaves(tmp_path, monkeypatch, repair_s):
+    """All channels say the same, so one is enough for either repair; none of it can be seen in the cut model."""
+    monkeypatch.setattr(module, "REPAIR_S", repair_s)
+    model, pixels = Repeating().eval(), torch.rand(64, 4, generator=torch.Generator().manual_seed(3))
+    with collecting([model.norm]):
+        model(pixels)
+    source = Source(model, ExampleInputs.of(pixels[:2], model), "net.pt", "", "aa")
+    record = Record(source, RunOptions(device="cpu"), SilentProgress())
+    record.coverage = cover(model, record.source.inputs, ignore=["b"])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    planner, data = planner_of(record), Datasets(from_batches(pixels))
+    opinions = Opinions(record, planner, data, claimed(record, tmp_path / "run"))
+    as_cut = opinions.first()["a"]
+    assert opinions.damage({"a": 1}) < 0.02 < as_cut[-1] - as_cut[1]
+    assert opinions.damage({"a": N}) < 0.02
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

@@ -12,6 +12,8 @@ from compressor.planning.seek import AIM
 from compressor.profiling.machine import machine_facts
 from compressor.report.schema import TableRow
 from compressor.runs import ways as module
+from compressor.runs.datasets import Datasets
+from compressor.runs.sensitivity import Opinions
 from compressor.runs.tables import TimePlans, frontier_of
 from compressor.runs.ways import ByMacs, ByTime, ways_to_widths
 from tests.runs.planned import claimed, planner_of, recorded
@@ -67,7 +69,40 @@ def plans(planner, tmp_path):
 
 @pytest.fixture
 def by_time(planner, plans, record, tmp_path):
-    return ByTime(planner, plans, claimed(record, tmp_path / "run"))
+    folder = claimed(record, tmp_path / "run")
+    return ByTime(planner, plans, folder, Opinions(record, planner, Datasets(), folder))
+
+
+class Torn:
+    """Would keep the stem, or the convolution; a plan's damage is what it takes of the other one."""
+
+    def __init__(self, planner, wanted):
+        self.planner, self.wanted, self.asked = planner, wanted, []
+
+    def others(self):
+        found = []
+        for kept in ("stem", "conv"):
+            worth = {name: np.arange(len(each)) * 1e-3 for name, each in self.planner.worth().items()}
+            worth[kept] *= 1e6
+            found.append(worth)
+        return found
+
+    def damage(self, n_keep):
+        self.asked.append(tuple(n_keep.values()))
+        return -float(n_keep[self.wanted])
+
+
+@pytest.mark.parametrize("wanted", ["stem", "conv"])
+def test_of_different_plans_the_one_that_does_least_damage(planner, plans, record, tmp_path, wanted):
+    opinions = Torn(planner, wanted)
+    ways = ByTime(planner, plans, claimed(record, tmp_path / "run"), opinions)
+    own, widths = ways.widths(0.7)
+    offered = [frontier.best(0.7) for frontier in ways._frontiers]
+    assert own <= 0.7 and widths.n_keep[wanted] == max(choice.n_keep[wanted] for choice in offered)
+    assert len(set(opinions.asked)) == len(opinions.asked) > 1
+    asked = len(opinions.asked)
+    assert ways.widths(0.7) == (own, widths) and len(opinions.asked) == asked  # tried once each
+    assert ways.widths(1.0)[1].n_keep == {"stem": 48, "conv": 64} and len(opinions.asked) == asked  # all agree
 
 
 def measurement(seconds):
@@ -132,6 +167,7 @@ def test_by_multiply_accumulates(record, planner):
 
 def test_which_way(monkeypatch, record, planner, plans, tmp_path):
     folder = claimed(record, tmp_path / "run")
+    opinions = Opinions(record, planner, Datasets(), folder)
     for found, kind in ((plans, ByTime), (None, ByMacs)):
         monkeypatch.setattr(module, "time_plans", lambda *args, found=found: found)
-        assert isinstance(ways_to_widths(record, planner, None, folder, planner.worth), kind)
+        assert isinstance(ways_to_widths(record, planner, None, folder, opinions), kind)
