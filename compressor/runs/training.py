@@ -24,10 +24,10 @@ from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record, Source
 from compressor.runs.recoveries import training_options
 from compressor.runs.saved import load_weights, save_weights
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Hook
 from compressor.training.loop import train
 from compressor.training.own_loop import OwnLoop
-from compressor.training.regularizers._hook import ChannelHook
 from exporters.signature import ExampleInputs
 
 REGULARIZERS = PluginFolder("compressor.training.regularizers", "regularizer")

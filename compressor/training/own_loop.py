@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from compressor.core.errors import InvalidOption, UnsupportedModel
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Hook, Moment
-from compressor.training.regularizers._hook import ChannelHook
 
 _STEP = "step"
 

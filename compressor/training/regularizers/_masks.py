@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.groups import ChannelGroup, Role
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
-from compressor.training.regularizers._hook import ChannelHook
 
 # To these a zero is as good as nothing; whatever else reads several channels at once counts silent ones, too.
 _PRODUCTS = ("convolution", "conv2d", "linear", "mm", "mv", "dot", "attention")

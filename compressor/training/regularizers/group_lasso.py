@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption, UnsupportedModel
 from compressor.core.groups import ChannelGroup
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
 from compressor.training.regularizers._channels import Slice, all_weights, at_least_one, channel_norms
-from compressor.training.regularizers._hook import ChannelHook
 
 OWNER = "group_lasso"
 

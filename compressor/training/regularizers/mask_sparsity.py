@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
-from compressor.training.regularizers._hook import ChannelHook
 from compressor.training.regularizers._scales import Scales, found_scales
 
 OWNER = "mask_sparsity"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
 from compressor.training.penalties._penalty import Penalty
 from compressor.training.penalties.l1 import L1
@@ -20,7 +21,6 @@ from compressor.training.penalties.mcp import MCP
 from compressor.training.penalties.scad import SCAD
 from compressor.training.penalties.transformed_l1 import TransformedL1
 from compressor.training.regularizers._channels import at_least_one
-from compressor.training.regularizers._hook import ChannelHook
 from compressor.training.regularizers._scales import Scales, found_scales
 
 OWNER = "network_slimming"

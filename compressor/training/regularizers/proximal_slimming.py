@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.groups import ChannelGroup
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
 from compressor.training.penalties.l1 import L1
 from compressor.training.regularizers._channels import at_least_one
-from compressor.training.regularizers._hook import ChannelHook
 from compressor.training.regularizers._scales import Scales, found_scales
 from compressor.training.schedule import seed_of
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption, UnsupportedModel
 from compressor.core.groups import ChannelGroup
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
 from compressor.training.penalties._penalty import Penalty
 from compressor.training.penalties.l0 import L0
@@ -20,7 +21,6 @@ from compressor.training.penalties.l1_minus_l2 import L1MinusL2
 from compressor.training.penalties.scad import SCAD
 from compressor.training.penalties.transformed_l1 import TransformedL1
 from compressor.training.regularizers._channels import Slice, at_least_one, channel_norms, filters
-from compressor.training.regularizers._hook import ChannelHook
 
 OWNER = "sparse_group_lasso"
 PENALTIES = ("l0", "l1", "transformed_l1", "l1_minus_l2", "scad")

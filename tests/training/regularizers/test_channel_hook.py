@@ -10,8 +10,8 @@ import torch
 from compressor.core.errors import UnsupportedModel
 from compressor.core.plugins import PluginFolder
 from compressor.core.serial import from_json, to_json
+from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Hook
-from compressor.training.regularizers._hook import ChannelHook
 
 FOLDER = PluginFolder("compressor.training.regularizers", "regulariser")
 SECTIONS = ["Paper", "Equations", "Notation", "Options", "Returns", "Deviations", "Raises", "Complexity", "Example"]
