@@ -69,7 +69,6 @@ class RecoveryContext:
 
     model: nn.Module  # the small one
     original: nn.Module  # its layers have the same names
-    teacher: nn.Module | None = None  # to learn from; None: `original`
     plan: PruningPlan | None = None  # what was cut from `original` to make `model`
     groups: Sequence[ChannelGroup] = ()  # of `original`
     inputs: ExampleInputs | None = None  # that both models take
@@ -80,6 +79,7 @@ class RecoveryContext:
     seed: int = 0
     checkpoints: Path | None = None  # folder for resuming; None: do not save
     options: Mapping[str, Any] = field(default_factory=dict)
+    teacher: nn.Module | None = None  # to learn from; None: `original`
 
 
 class Recovery(Protocol):
