@@ -113,18 +113,19 @@ def train_for_the_cut(record: Record, data: Datasets, folder: RunFolder) -> Sour
         if options.criterion == TRAINED and not isinstance(hook, ChannelHook):
             step = "Name a --method; `compress methods` lists them."
             raise UnsupportedModel(f"--train {options.train}: says nothing of channels. {step}")
+        trained: dict[str, float | int | str] = {}
         if importance.exists():
             load_weights(module, weights)
             record.importance = load_file(importance)
         else:
-            facts |= _trained(module, hook, record, data.train, folder)
+            trained = _trained(module, hook, record, data.train, folder)
             record.importance = _importance(hook)
             if is_main_process():
                 save_weights(module, weights)
                 partial = importance.with_suffix(".partial")
                 save_file(record.importance, partial)
                 partial.replace(importance)  # last: it says that the stage is done
-        facts |= _told(record, hook)
+        facts |= _told(record, hook) | trained  # tables show the first ones
     return replace(source, module=module, untrained=source.module)
 
 

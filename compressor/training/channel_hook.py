@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from compressor.training.hooks import Hook
 
 
-class ChannelHook(Hook):
+class ChannelHook(Hook, ABC):
     """A regulariser at work on the groups of one model.
 
     Attributes:
@@ -23,13 +24,13 @@ class ChannelHook(Hook):
     def __init__(self, options: object, left_alone: Mapping[str, str]) -> None:
         self.options, self.left_alone = options, dict(left_alone)
 
+    @abstractmethod
     def channels(self) -> dict[str, Tensor]:
         """{group: importance (n_channels,), float32 on the CPU}: larger = keep, exactly 0 = may leave.
 
         At least one channel of every group is above 0, and the unit is the same for all groups. Groups that were left
         alone are absent.
         """
-        raise NotImplementedError
 
     @property
     def emptied(self) -> tuple[str, ...]:

@@ -397,3 +397,33 @@ def test_ctrl_c_at_any_stage_and_a_kill_lose_nothing(compress: CommandLine, file
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     assert {"model.pt2", "model.safetensors", "report.json"} <= set(contents(run))
     assert not (run / ".work").exists()
+
+
+def test_a_kill_while_training_for_the_cut_changes_nothing(compress: CommandLine, files: Path) -> None:
+    """The same command goes on within the training, and ends with the very weights of a run that was left alone."""
+    training = ["--train", "group_lasso", "--train-epochs", "30", "--train-batch-size", "8", "--recover", "none"]
+    arguments = [files / "net.pt", *INPUT, "--data", files / "images.npz", *training, *NO_FILES, "--quiet"]
+    whole, killed = compress.folder / "whole", compress.folder / "killed"
+    assert compress.run(*arguments, "-o", whole).code == 0
+
+    checkpoint = killed / ".work" / "checkpoints-trained" / "training.safetensors"
+    assert compress.stopped(signal.SIGKILL, str(checkpoint), *arguments, "-o", killed).code == -signal.SIGKILL
+    assert not (killed / ".work" / "trained.safetensors").exists()  # it was within the training
+    ended = compress.run(*arguments, "-o", killed)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert contents(killed)["model.safetensors"] == contents(whole)["model.safetensors"]
+
+
+def test_training_for_the_cut_that_does_not_fit(compress: CommandLine, files: Path) -> None:
+    given = [files / "net.pt", *INPUT, "--data", files / "images.npz", *NO_FILES]
+    for more, code, sentence in (
+        (["--train", "grop_lasso"], 2, "Did you mean 'group_lasso'"),
+        (["--train", "group_lasso", "--train-option", "strenth=1"], 2, "`--train-option` must be one of"),
+        (["--train", "group_lasso", "--train-epochs", "0"], 2, "`--train-epochs` must be at least 1"),
+        (["--train", "trained_rank"], 4, "says nothing of channels"),
+    ):
+        run = compress.folder / "run"
+        assert sentence in compress.refused(code, *given, *more, "-o", run), more
+        assert not run.exists(), more
+    said = compress.refused(2, *given, "--train", "group_lasso", "--lr", "1e30", "-o", run)
+    assert "The loss became" in said and "with a learning rate of" in said and "Try a tenth of it" in said

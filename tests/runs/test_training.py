@@ -15,6 +15,7 @@ from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record, Source
 from compressor.runs.training import check_training, train_for_the_cut
+from compressor.training.evaluate import evaluate
 from exporters.signature import ExampleInputs
 from tests.runs import digits
 
@@ -93,7 +94,7 @@ def test_fine_tuning_learns_from_the_model_as_it_was(images):
 
     class Watched(type(model)):
         def forward(self, x):
-            taught.append(len(x))
+            taught.append((self is model, len(x)))
             return super().forward(x)
 
     model.__class__ = Watched
@@ -101,7 +102,20 @@ def test_fine_tuning_learns_from_the_model_as_it_was(images):
         model, torch.zeros(2, 1, 8, 8), data=images, train="network_slimming", train_epochs=1, macs=0.6,
         finetune_epochs=1, distill=True, train_batch_size=30, round_to=1,
     )  # fmt: skip
-    assert taught.count(30) >= 6  # the trained copy's three steps, and the three of its teacher in fine-tuning
+    assert taught.count((True, 30)) == 3  # the model as it was saw each of the three batches of fine-tuning
+
+
+def test_the_ladder_measures_its_drop_from_the_model_as_it_was(images):
+    torch.manual_seed(0)
+    model = digits.network()
+    percent, _ = evaluate(model, images)
+    result = compress(
+        model, torch.zeros(2, 1, 8, 8), data=images, val=images, train="network_slimming", train_epochs=8, lr=0.1,
+        macs=0.6, max_drop=50.0, train_batch_size=15, round_to=1,
+    )  # fmt: skip
+    ladder = result.report().ladder
+    assert ladder.original_percent == pytest.approx(percent)
+    assert ladder.reached and ladder.drop_points < 0  # training made it better than it came
 
 
 def test_what_does_not_fit_is_said_before_any_work(images, tmp_path):

@@ -7,6 +7,7 @@ and what reads it come back with the values of the moment at which they fell sil
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.groups import ChannelGroup, Role
+from compressor.surgery.masking import is_product
 from compressor.training.channel_hook import ChannelHook
 from compressor.training.hooks import Moment
-
-# To these a zero is as good as nothing; whatever else reads several channels at once counts silent ones, too.
-_PRODUCTS = ("convolution", "conv2d", "linear", "mm", "mv", "dot", "attention")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +140,9 @@ class MaskingHook(ChannelHook):
         self.groups = list(groups)
         self.masks = Masks(model, groups)
 
+    @abstractmethod
     def importance(self) -> Mapping[str, Tensor]:
         """{group: (n_channels,)}: what the live channels are worth, comparable between groups."""
-        raise NotImplementedError
 
     def after_step(self, moment: Moment) -> None:
         self.masks.silence()
@@ -182,7 +181,7 @@ def maskable(groups: Iterable[ChannelGroup], mixed: bool) -> tuple[list[ChannelG
 def _mixing(group: ChannelGroup) -> str:
     """An operator that sees whether channels are zero or gone; empty if there is none."""
     operators = (reading.operator for reading in group.readings)
-    return next((name for name in operators if not name.removesuffix("_for_cpu").endswith(_PRODUCTS)), "")
+    return next((name for name in operators if not is_product(name)), "")
 
 
 @contextmanager
