@@ -24,6 +24,7 @@ from compressor.data.sample import sample_shape
 from compressor.loading.model_file import load_model
 from compressor.report.inspection import Inspection
 from compressor.runs.accuracy import advise, measure_accuracy
+from compressor.runs.alternatives import compare_alternatives
 from compressor.runs.bench import require_targets
 from compressor.runs.choose import choose, make_method
 from compressor.runs.control import load_control
@@ -33,6 +34,7 @@ from compressor.runs.deliver import export_and_verify
 from compressor.runs.folder import RunFolder
 from compressor.runs.inspecting import inspection_of
 from compressor.runs.ladder import check_rungs, climb
+from compressor.runs.low_rank import check_low_rank, split_layers
 from compressor.runs.preflight import check_names, preflight
 from compressor.runs.processes import is_main_process, main_process_first, part
 from compressor.runs.prove import prove
@@ -83,7 +85,11 @@ def run(
         record.source = source = train_for_the_cut(record, data, folder)
         if not by_ladder:
             measure_accuracy(record, "trained", source.module, data, folder)
-    with record.stage("plan"), progress.step(f"Choosing channels by {options.criterion}"):
+    if options.decompose:
+        record.source = source = split_layers(record, folder)
+        if not by_ladder:
+            measure_accuracy(record, "split", source.module, data, folder)
+    with record.stage("plan"), progress.step(_choosing(options)):
         record.plan, record.budget_met = choose(record, data, folder)
     with record.stage("check"), progress.step("Checking the cut against masking"):
         prove(record, data, folder)
@@ -100,7 +106,12 @@ def run(
         export_and_verify(record, small, data, folder)
         time_against_original(record, folder)
         judge_control(record, data)
+        compare_alternatives(record, small, data, folder)
     return CompressedModel(small, record, folder)
+
+
+def _choosing(options: RunOptions) -> str:
+    return f"Choosing channels by {options.criterion}" if options.prunes else "Writing down what stays"
 
 
 def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | None:
@@ -240,6 +251,7 @@ def check_options(options: RunOptions, trained: bool = False) -> None:
     require_targets(options)
     make_method(options.criterion, options.method_options)
     check_training(options, trained)
+    check_low_rank(options)
     check_recoveries(options)
     check_rungs(options)
 

@@ -117,6 +117,33 @@ Train = Annotated[
 TrainOption = Annotated[list[str] | None, _option("Option of --train. Repeatable.", RECOVERY, metavar="NAME=VALUE")]
 TrainEpochs = Annotated[int | None, _option("Epochs of --train. (default: 10)", RECOVERY, metavar="N")]
 
+Decompose = Annotated[
+    str | None,
+    _option(
+        "Replace layers by thin ones of low rank, where that is faster: channel, spatial, depthwise, tucker2, linear. "
+        "Channels are cut as well where there is a budget.",
+        CHOOSING,
+        metavar="KIND",
+    ),
+]
+DecomposeOption = Annotated[
+    list[str] | None,
+    _option(
+        "What chooses the ranks: energy=0.9, threshold=0.05 or ratio=0.5 (of a layer's MACs). (default: energy=0.9)",
+        CHOOSING,
+        metavar="NAME=VALUE",
+    ),
+]
+Alternatives = Annotated[
+    bool | None,
+    _option(
+        "With --decompose and a budget: make low rank alone and pruning alone, too, equally fast, and compare.",
+        TIMING,
+        "--alternatives",
+        metavar=SWITCH,
+    ),
+]
+
 Data = Annotated[
     str | None,
     _option(

@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+COLUMNS = ("name", "does, and when to use it", "needs", "year", "paper")
+
 
 def methods() -> None:
     """How channels are chosen and accuracy is given back: what each does and needs, when to use it, and its paper."""
     from compressor.core.plugins import PluginFolder
+    from compressor.decompositions.kinds import KINDS
 
     for folder, title in (
         ("compressor.methods", "Methods"),
@@ -17,12 +20,9 @@ def methods() -> None:
         ("compressor.recovery", "Recoveries"),
     ):
         plugins = PluginFolder(folder, title)
-        kinds = [(name, plugins.load(name)) for name in plugins.names()]
-        rows = [
-            (name, _does(kind), ", ".join(sorted(kind.needs)) or "nothing", _year(kind.paper), kind.paper)
-            for name, kind in kinds
-        ]
-        _print(title, ("name", "does, and when to use it", "needs", "year", "paper"), rows)
+        rows = [_line(name, plugins.load(name)) for name in plugins.names()]
+        _print(title, COLUMNS, rows)
+    _print("Decompositions (--decompose)", COLUMNS, [_line(name, kind) for name, kind in KINDS.items()])
 
 
 def targets() -> None:
@@ -43,6 +43,10 @@ def formats() -> None:
         for info in available_formats()
     ]
     _print("Formats", ("name", "file", "is", "here"), rows)
+
+
+def _line(name: str, kind: Any) -> tuple[str, ...]:
+    return name, _does(kind), ", ".join(sorted(kind.needs)) or "nothing", _year(kind.paper), kind.paper
 
 
 def _does(kind: Any) -> str:

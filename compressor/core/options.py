@@ -35,6 +35,8 @@ MAX_SEED = 1 << 32  # all random generators that are used take less
 MAX_EPOCHS = 10  # of the recovery ladder, unless --max-epochs says otherwise
 TRAIN_EPOCHS = 10  # of sparse training, unless --train-epochs says otherwise
 TRAINED = "trained"  # the method that goes by what --train made of each channel
+TRAINED_RANK = "trained_rank"  # the regulariser that makes layers of low rank, and says nothing of channels
+NOTHING = "none"  # the method of a run that cuts no channels
 MEASURED = ("speedup", "latency")  # budgets that are times
 BUDGETS = ("macs", "params", "ratio", *MEASURED)
 QUANTITIES = {
@@ -51,6 +53,7 @@ ONE_A_FLAG = {
     "method_options": "method_option",
     "recover_options": "recover_option",
     "train_options": "train_option",
+    "decompose_options": "decompose_option",
 }  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
@@ -83,6 +86,10 @@ class RunOptions:
     train: str = ""  # a regulariser; empty: none
     train_options: tuple[str, ...] = ()  # name=value
     train_epochs: int | None = None  # 10 where there is a regulariser
+    # Layers of low rank
+    decompose: str = ""  # a decomposition; empty: none. Without a budget, no channels are cut
+    decompose_options: tuple[str, ...] = ()  # name=value
+    alternatives: bool = False  # low rank alone and pruning alone, at the same latency
     # Data and recovery
     data: str = ""
     val: str = ""
@@ -174,6 +181,7 @@ class RunOptions:
                     "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
                 )
         self._check_training()
+        self._check_low_rank()
         self._check_ladder()
         self._check_control()
         if self.device != "auto" and not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
@@ -190,6 +198,31 @@ class RunOptions:
             raise InvalidOption("compress", "--train", "used with --data", self.train, "Add --data FOLDER.")
         if self.train_epochs is not None and self.train_epochs < 1:
             raise InvalidOption("compress", "--train-epochs", "at least 1", self.train_epochs)
+
+    def _check_low_rank(self) -> None:
+        if not self.decompose:
+            if self.train == TRAINED_RANK:
+                step = "Add --decompose channel: what it trains is for layers of low rank."
+                raise InvalidOption("compress", "--train", "used with --decompose", self.train, step)
+            for option in ("decompose_options", "alternatives"):
+                value = getattr(self, option)
+                if value:
+                    raise InvalidOption("compress", flag(option), "used with --decompose", value)
+            return
+        if self.criterion == TRAINED and self.prunes:
+            step = f"Splitting layers leaves other channels than --train {self.train} judged. Name a --method."
+            raise InvalidOption("compress", "--decompose", f"left out with --method {TRAINED}", self.decompose, step)
+        if not self.alternatives:
+            return
+        if not self.prunes:
+            step = "Nothing is pruned without a budget: add --speedup 1.5x, for example."
+            raise InvalidOption("compress", "--alternatives", "used with a budget", True, step)
+        if self.max_drop is not None:
+            step = "Use --recover or --finetune-epochs, which all of them can have alike."
+            raise InvalidOption("compress", "--alternatives", "left out with --max-drop", True, step)
+        if "none" in self.on:
+            step = "Leave --on out, or name the runtime: --on onnxruntime:cpu, for example."
+            raise InvalidOption("compress", "--on", "a target, to time --alternatives on", "none", step)
 
     def _check_ladder(self) -> None:
         if self.max_drop is None:
@@ -227,19 +260,24 @@ class RunOptions:
 
         After training for the cut it is the method of the same name, or what that training made of each channel.
         """
-        if self.train and not self.method:
+        if self.train and self.train != TRAINED_RANK and not self.method:
             return self.train if self.train in PluginFolder("compressor.methods", "pruning method").names() else TRAINED
         trains = self.finetune_epochs or self.max_drop is not None
         return self.method or ("reconstruction" if self.data and not trains else "l1")
 
     @property
+    def prunes(self) -> bool:
+        """Whether channels are to be cut: not where layers are split and no budget is named."""
+        return not self.decompose or any(getattr(self, unit) is not None for unit in BUDGETS)
+
+    @property
     def budget(self) -> tuple[str, float]:
-        """Unit and value; half of the MACs where none is named."""
+        """Unit and value; half of the MACs where none is named, all of them where nothing is to be pruned."""
         for unit in BUDGETS:
             value = getattr(self, unit)
             if value is not None:
                 return unit, value
-        return "macs", 0.5
+        return "macs", 0.5 if self.prunes else 1.0
 
     @property
     def formats(self) -> tuple[str, ...]:

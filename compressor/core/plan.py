@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from compressor.core.errors import ContractViolation
 
-# 1: groups, cuts, attributes. 2: rewrites.
-PLAN_FORMAT = 2
+# 1: groups, cuts, attributes. 2: rewrites. 3: rewrites to layers of low rank.
+PLAN_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class AttributeChange:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What was done before anything was cut, so that more can be; the model computes the same.
+    """What was done before anything was cut.
 
-    A block is replaced by one that ties fewer sizes, or a plain tensor of a module is registered as a buffer.
+    A block is replaced by one that ties fewer sizes, or a plain tensor of a module is registered as a buffer, so that
+    more can be cut: the model computes the same. Or a layer is replaced by thin ones of low rank, and it does not.
     """
 
     layer: str
-    kind: str  # "attention" or "buffer"
+    kind: str  # "attention", "buffer" or "low_rank"
     options: dict[str, float | int | str]
 
 

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from compressor.calibration.calls import watched
-from compressor.core.errors import InvalidOption, UnsupportedModel
+from compressor.core.errors import UnsupportedModel
 from compressor.decompositions.kinds import decomposition_of
 from compressor.decompositions.macs import product_macs, skeleton_macs
-from compressor.decompositions.protocol import Decomposition, Factorization, Ranks
-from compressor.decompositions.ranks import break_even, energy_rank, largest_within, rank_path, threshold_rank
+from compressor.decompositions.protocol import Decomposition, Ranks
+from compressor.decompositions.ranks import break_even, rank_path
 from compressor.decompositions.replace import OWNER, check_layer, layer_named, refusal_in, with_modules
+from compressor.decompositions.rule import RankRule
 from compressor.graph.cost import evaluating
+from compressor.graph.naming import layers_matching
 from exporters.signature import ExampleInputs
 
 IsFaster = Callable[[nn.Module, nn.Module, tuple[int, ...]], bool]  # (layer, replacement, shape of an input)
@@ -51,6 +53,7 @@ def decompose(
     threshold: float | None = None,
     ratio: float | None = None,
     layers: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
     is_faster: IsFaster | None = None,
 ) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
     """A copy of `model` whose layers are split where that pays, and a record of each layer that was looked at.
@@ -68,11 +71,13 @@ def decompose(
         ratio: share of each layer's multiply-accumulates that may remain, above 0 and below 1; the highest rank within
             it is taken.
         layers: dotted names; None: all that the kind can split.
+        ignore: patterns of layers that stay as they are ("layer1.*").
         is_faster: whether the second module is faster than the first on inputs of this shape. It is asked once for each
             shape that the layer is called with, and must agree each time; None: the multiply-accumulates decide.
 
     Raises:
-        InvalidOption: not exactly one of energy, threshold and ratio; one is out of range; no such layer.
+        InvalidOption: not exactly one of energy, threshold and ratio; one is out of range; no such layer, or a
+            pattern that matches none.
         UnknownPlugin: no such kind.
         UnsupportedModel: a layer that was named cannot be split, or the model reads a weight that was split.
 
@@ -86,9 +91,11 @@ def decompose(
         0: linear, rank 1, 64 -> 16 MACs, error 0.0%, replaced
     """
     decomposition = decomposition_of(kind)
-    rule = _Rule(energy, threshold, ratio)
+    rule = RankRule(energy, threshold, ratio)
     example = ExampleInputs.of(inputs, model)
-    chosen = _candidates(model, decomposition, layers)
+    ignored = layers_matching(dict(model.named_modules()), ignore)
+    candidates = _candidates(model, decomposition, layers)
+    chosen = {name: layer for name, layer in candidates.items() if name not in ignored}
     calls = _calls(model, chosen, example)
     made: dict[nn.Module, nn.Module] = {}
     records = []
@@ -100,37 +107,6 @@ def decompose(
     smaller = with_modules(model, made)
     _try(smaller, example)
     return smaller, tuple(records)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """How ranks are chosen."""
-
-    energy: float | None
-    threshold: float | None
-    ratio: float | None
-
-    def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        if len(given) != 1:
-            raise InvalidOption(OWNER, "energy, threshold or ratio", "exactly one of them", sorted(given) or None)
-        if self.energy is not None and not 0 < self.energy <= 1:
-            raise InvalidOption(OWNER, "energy", "above 0 and at most 1", self.energy)
-        if self.threshold is not None and not self.threshold > 0:
-            raise InvalidOption(OWNER, "threshold", "above 0", self.threshold)
-        if self.ratio is not None and not 0 < self.ratio < 1:
-            raise InvalidOption(OWNER, "ratio", "above 0 and below 1", self.ratio)
-
-    def ranks(
-        self, factors: Factorization, path: Sequence[Ranks], macs_of: Callable[[Ranks], int], macs_before: int
-    ) -> Ranks | None:
-        """None: no rank keeps to the ratio."""
-        if self.ratio is not None:
-            return largest_within(path, macs_of, self.ratio * macs_before)
-        if self.energy is not None:
-            return factors.bounded(tuple(energy_rank(spectrum, self.energy) for spectrum in factors.spectra))
-        least = self.threshold or 0.0
-        return factors.bounded(tuple(threshold_rank(spectrum, least) for spectrum in factors.spectra))
 
 
 @dataclass
@@ -172,7 +148,7 @@ def _decide(
     decomposition: Decomposition,
     calls: _Calls,
     batch_size: int,
-    rule: _Rule,
+    rule: RankRule,
     is_faster: IsFaster | None,
 ) -> tuple[LayerRecord, nn.Module | None]:
     layer = model.get_submodule(name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from compressor.core.errors import InvalidOption, UnsupportedModel
+from compressor.core.errors import UnsupportedModel
 from compressor.core.groups import BlockedGroup, ChannelGroup, ProductCost
 from compressor.graph.axis import Axis
 from compressor.graph.grouping import (
@@ -21,6 +20,7 @@ from compressor.graph.grouping import (
 )
 from compressor.graph.kinds import with_kinds
 from compressor.graph.layers import makes_channels
+from compressor.graph.naming import layers_matching
 from compressor.graph.ties import Tie, owner_of, tie, tie_what_is_counted
 from compressor.graph.tracing import Step, Trace, trace
 from exporters.signature import ExampleInputs
@@ -70,7 +70,7 @@ def follow(
         UnsupportedModel: the model does not run on these inputs.
     """
     modules = dict(model.named_modules())
-    ignored = _matching(modules, ignore)
+    ignored = layers_matching(modules, ignore)
     try:
         traced = trace(model, inputs)
     except Exception as error:  # the model's own code may raise anything
@@ -148,18 +148,3 @@ def _blocked(modules: dict[str, nn.Module], traced: Trace) -> list[BlockedGroup]
 
 def _reasons(atoms: Sequence[Axis]) -> list[str]:
     return list(dict.fromkeys(atom.frozen for atom in atoms))[:2]
-
-
-def _matching(modules: dict[str, nn.Module], patterns: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pattern in patterns:
-        hits = [
-            name for name in modules if name and (fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}."))
-        ]
-        if not hits:
-            some = ", ".join([name for name in modules if name][:5])
-            raise InvalidOption(
-                "inspect", "--ignore", "a pattern that matches a layer", pattern, f"Layers are named {some}, ..."
-            )
-        found.update(dict.fromkeys(hits, pattern))
-    return found

@@ -229,6 +229,53 @@ class Control:
 
 
 @dataclass(frozen=True)
+class SplitRow:
+    """A layer that could be replaced by thin ones of low rank."""
+
+    layer: str
+    ranks: tuple[int, ...]  # empty where it did not come to that
+    macs_before: int  # per one input of the model
+    macs_after: int  # at these ranks, whether it was replaced or not
+    relative_error: float  # |W - W'| / |W| of the weight
+    ratio: float | None  # times as fast alone as the layer, on the target where that is least; None: not timed
+    kept: bool  # it was replaced
+    reason: str  # why not
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """What --decompose did before anything was pruned."""
+
+    decomposition: str
+    rule: dict[str, float]  # {"energy": 0.9}: what chose the ranks
+    macs: Count  # of the whole model
+    rows: tuple[SplitRow, ...]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One way to the same latency."""
+
+    name: str  # "low rank", "pruning", "both"
+    unavailable: str = ""  # the reason; then everything below is empty
+    macs_share: float = 0.0  # of the original's
+    params_share: float = 0.0
+    top1_percent: float | None = None  # None: unknown
+    ratio: float | None = None  # original time / its time
+    interval: tuple[float, float] | None = None  # 95 %
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """The model that was handed over beside the same with only one of the two, all as fast, and timed in turns."""
+
+    target: str
+    rows: tuple[Alternative, ...]  # the one that was handed over first
+    n_images: int  # that accuracies were measured on; 0 without
+    finding: str  # whether the one that was handed over is the best of them
+
+
+@dataclass(frozen=True)
 class CutCheck:
     """Cutting against masking on the real model."""
 
@@ -270,6 +317,8 @@ class Report:
     ladder: Ladder | None = None  # None: --max-drop was not given
     speed_search: SpeedSearch | None = None  # None: the budget is no time
     control: Control | None = None  # None: --control was not given
+    low_rank: LowRank | None = None  # None: --decompose was not given
+    alternatives: Alternatives | None = None  # None: --alternatives was not given
     layers: tuple[LayerTable, ...] = ()  # per target that was timed and can be profiled
     doctor: tuple[Diagnosis, ...] = ()  # of targets on which the speed-up falls short of what the MACs promise
     created: str = ""  # ISO 8601, UTC

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from compressor.core.measurement import Comparison, Measurement
-from compressor.report import control_wording, ladder_wording, layers_terminal, speed_wording, units, wording
+from compressor.report import (
+    control_wording,
+    ladder_wording,
+    layers_terminal,
+    low_rank_wording,
+    speed_wording,
+    units,
+    wording,
+)
 from compressor.report.console import STYLES as _STYLES
 from compressor.report.console import heading as _heading
 from compressor.report.console import plural as _plural
@@ -18,11 +26,13 @@ from compressor.report.inspection import Inspection
 from compressor.report.profile_rows import percentiles_ms
 from compressor.report.schema import (
     AccuracyRow,
+    Alternatives,
     Control,
     FileRow,
     GroupRow,
     Ladder,
     LatencyRow,
+    LowRank,
     ParityRow,
     Report,
     SpeedSearch,
@@ -38,6 +48,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.control is not None and report.control.finding:
         _say(console, f"Attention: {report.control.finding}", "red")
     print_coverage(report.groups, report.prunable_macs_share, console)
+    if report.low_rank is not None:
+        print_low_rank(report.low_rank, console)
     print_stages(report.stages, console)
     if report.files:
         print_files(report.files, console)
@@ -54,6 +66,8 @@ def print_report(report: Report, console: Console) -> None:
         print_figures(report.latency, console)
     if report.control is not None:
         print_control(report.control, console)
+    if report.alternatives is not None:
+        print_alternatives(report.alternatives, console)
     for diagnosis in report.doctor:
         layers_terminal.print_diagnosis(diagnosis, console)
     print_summary(report, console)
@@ -238,6 +252,48 @@ def print_control(control: Control, console: Console) -> None:
     for row in control.timings:
         if row.stats is None:
             _say(console, f"{units.middle(row.target, 40)}: not timed. {row.unavailable}")
+
+
+def print_low_rank(found: LowRank, console: Console) -> None:
+    """Layers that could be split; of more than 40, those with the most MACs."""
+    _heading(console, f"Low rank: {found.decomposition}")
+    _say(console, low_rank_wording.summary_of(found))
+    table = _table("layer", "rank>", "MACs>", "after>", "error>", "alone>", "so it was*")
+    listed = set(sorted(range(len(found.rows)), key=lambda i: -found.rows[i].macs_before)[:MAX_GROUPS])
+    for row in (row for i, row in enumerate(found.rows) if i in listed):
+        table.add_row(
+            _text(row.layer, console, 24),
+            "x".join(map(str, row.ranks)),
+            units.count(row.macs_before),
+            units.count(row.macs_after),
+            units.percent(row.relative_error) if row.ranks else "",
+            "" if row.ratio is None else f"{units.ratios(row.ratio)[0]}x",
+            _text("replaced" if row.kept else row.reason, console),
+        )
+    console.print(table)
+    if len(found.rows) > MAX_GROUPS:
+        _say(console, f"and {_plural(len(found.rows) - MAX_GROUPS, 'smaller layer')}.")
+
+
+def print_alternatives(found: Alternatives, console: Console) -> None:
+    """Low rank alone, pruning alone and both, as fast as each other."""
+    _heading(console, f"Low rank, pruning or both, at one latency on {found.target}")
+    table = _table("way", "ratio>", "interval>", "MACs>", "params>", "top-1>")
+    for row in found.rows:
+        if not row.unavailable:
+            table.add_row(
+                row.name,
+                f"{units.ratios(row.ratio or 0.0)[0]}x",
+                control_wording.interval(row.interval),
+                units.percent(row.macs_share),
+                units.percent(row.params_share),
+                "unknown" if row.top1_percent is None else units.accuracy(row.top1_percent),
+            )
+    console.print(table)
+    for row in found.rows:
+        if row.unavailable:
+            _say(console, f"{row.name} alone: {row.unavailable}")
+    _say(console, f"{found.finding[:1].upper()}{found.finding[1:]}")
 
 
 def print_measurements(

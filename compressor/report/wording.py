@@ -132,7 +132,11 @@ def budget_of(report: Report) -> str:
     'at most 50 % of the MACs'
     >>> budget_of(SimpleNamespace(budget={"speedup": 2.0})), budget_of(SimpleNamespace(budget={"latency": 0.005}))
     ('2 times as fast', 'at most 5 ms')
+    >>> budget_of(SimpleNamespace(budget={"macs": 1.0}))
+    'no channels cut'
     """
+    if report.budget == {"macs": 1.0}:
+        return "no channels cut"
     sentences = {
         "macs": ("at most {:g} % of the MACs", 100),
         "params": ("at most {:g} % of the parameters", 100),
@@ -171,7 +175,12 @@ def stage_name(stage: str) -> str:
     >>> stage_name("dense"), stage_name("cut"), stage_name("bn_reestimate")
     ('original', 'after the cut', 'bn_reestimate')
     """
-    return {"dense": "original", "trained": "trained for the cut", "cut": "after the cut"}.get(stage, stage)
+    return {
+        "dense": "original",
+        "trained": "trained for the cut",
+        "split": "with layers of low rank",
+        "cut": "after the cut",
+    }.get(stage, stage)
 
 
 def reasons_of(groups: Sequence[GroupRow]) -> list[Reason]:

@@ -8,18 +8,25 @@ from torch import nn
 
 from compressor.core.errors import WeightsMismatch
 from compressor.core.plan import Rewrite
-from compressor.rewrites import buffers
+from compressor.rewrites import buffers, low_rank
 from compressor.rewrites.attention import Attention
 
-_BLOCKS = {"attention": Attention}  # kinds that replace a block; the kind "buffer" registers a tensor
+# Kinds that replace a block; the kind "buffer" registers a tensor.
+_BLOCKS = {"attention": Attention, low_rank.KIND: low_rank.split}
 
 
 def apply(model: nn.Module, rewrites: Sequence[Rewrite]) -> None:
-    """Replaces blocks in `model`, and registers tensors.
+    """Replaces blocks in `model`, and registers tensors; then splits layers, some of which may be in such blocks.
 
     Raises:
-        WeightsMismatch: the model has no such block or tensor; it is then untouched.
+        WeightsMismatch: the model has no such block, tensor or layer; unless only a layer to be split does not fit, it
+            is then untouched.
     """
+    _apply(model, [rewrite for rewrite in rewrites if rewrite.kind != low_rank.KIND])
+    _apply(model, [rewrite for rewrite in rewrites if rewrite.kind == low_rank.KIND])
+
+
+def _apply(model: nn.Module, rewrites: Sequence[Rewrite]) -> None:
     made: dict[nn.Module, nn.Module] = {}
     registered: list[tuple[nn.Module, str]] = []
     for rewrite in rewrites:

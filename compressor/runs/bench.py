@@ -123,7 +123,7 @@ class Bench:
         options = record.options
         self.targets = targets_of(options)
         export_original(record, [name for name in options.formats if name != PROGRAM], folder)
-        self._formats: dict[str, str] = {}
+        self.formats: dict[str, str] = {}  # of the file that each target reads
         for name in self.targets:
             target = load_target(name)()
             if ".pt2" in target.accepts:
@@ -132,7 +132,7 @@ class Bench:
             if reason or file is None:
                 reason = reason or not_accepted(target)
                 raise _not_here(name, reason)
-            self._formats[name] = file.format
+            self.formats[name] = file.format
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -148,7 +148,7 @@ class Bench:
     def files_of(self, small: nn.Module) -> Iterator[dict[str, tuple[Path, Path]]]:
         """{target: (original's file, small model's file)}, for as long as they are needed."""
         place = self._folder.work / "timed"
-        formats = list(dict.fromkeys(self._formats.values()))
+        formats = list(dict.fromkeys(self.formats.values()))
         with self._record.progress.step("Exporting a model, to time it"):
             files = export(small, self._record.source.inputs, formats, place)
         try:
@@ -166,4 +166,4 @@ class Bench:
         return timed(self._record, target, [self._path(target, self._record.base_files)], effort)[0]
 
     def _path(self, target: str, files: Sequence[ExportedFile]) -> Path:
-        return next(file.path for file in files if file.format == self._formats[target])
+        return next(file.path for file in files if file.format == self.formats[target])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compressor.core.errors import DataError
-from compressor.core.options import MEASURED, TRAINED
+from compressor.core.options import MEASURED, NOTHING, TRAINED
 from compressor.core.plan import GroupPlan, PruningPlan
 from compressor.core.plugin_options import plugin_options
 from compressor.core.plugins import PluginFolder
@@ -78,11 +78,14 @@ def make_method(name: str, options: Sequence[str]) -> Any:
 
 
 def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
-    options, coverage, source = record.options, record.coverage, record.source
+    options, coverage = record.options, record.coverage
     if coverage is None:
         raise RuntimeError("coverage comes before the plan")
-    method = make_method(options.criterion, options.method_options)
     unit, value = options.budget
+    value *= _grown(record, unit)
+    if unit in ("macs", "params") and value >= 1.0:  # splitting layers was enough
+        return Chosen(plan_without_cuts(record), met=True)
+    method = make_method(options.criterion, options.method_options)
     # What training left compares channels of all groups; a share of each would cut what it kept.
     allocation = options.allocation or ("global" if options.criterion == TRAINED else "local")
     round_to = max(0, options.round_to)
@@ -94,30 +97,55 @@ def _decide(record: Record, data: Datasets, folder: RunFolder) -> Chosen:
         if options.round_to == MEASURED_STEPS:
             planner.allow(_measured_counts(record, planner, folder))
         decision = planner.decide(Budget(unit, value))  # type: ignore[arg-type]
-    cuts, attributes = expand(coverage.groups, decision.keep, source.module)
-    sizes = {group.name: group.n_channels for group in coverage.groups}
-    macs, params = CostModel(coverage.cost, coverage.groups).predict(
-        {name: len(keep) for name, keep in decision.keep.items()}
-    )
-    plan = PruningPlan(
-        method=options.criterion,
+    plan = dataclasses.replace(
+        _plan(record, options.criterion, decision.keep),
         method_options=dataclasses.asdict(method),
         allocation=allocation,
+        notes=decision.notes,
+    )
+    return Chosen(plan, decision.met, record.speed_search)
+
+
+def plan_without_cuts(record: Record) -> PruningPlan:
+    """The plan of a run that only splits layers, or in which that was enough."""
+    if record.coverage is None:
+        raise RuntimeError("coverage comes before the plan")
+    return _plan(record, NOTHING, {group.name: tuple(range(group.n_channels)) for group in record.coverage.groups})
+
+
+def _grown(record: Record, unit: str) -> float:
+    """How much larger a share of the original's counts is as a share of the counts of the model with split layers."""
+    if record.whole is None or record.coverage is None:
+        return 1.0
+    before, after = record.cost, record.coverage.cost
+    return {"macs": before.macs / after.macs, "params": before.params / after.params}.get(unit, 1.0)
+
+
+def _plan(record: Record, method: str, keep: Mapping[str, tuple[int, ...]]) -> PruningPlan:
+    options, coverage, source = record.options, record.coverage, record.source
+    if coverage is None:
+        raise RuntimeError("coverage comes before the plan")
+    cuts, attributes = expand(coverage.groups, keep, source.module)
+    sizes = {group.name: group.n_channels for group in coverage.groups}
+    macs, params = CostModel(coverage.cost, coverage.groups).predict({name: len(kept) for name, kept in keep.items()})
+    unit, value = options.budget
+    return PruningPlan(
+        method=method,
+        method_options={},
+        allocation="local",
         budget={unit: value},
         round_to=options.round_to,
         seed=options.seed,
-        groups={name: GroupPlan(sizes[name], keep) for name, keep in decision.keep.items()},
+        groups={name: GroupPlan(sizes[name], kept) for name, kept in keep.items()},
         cuts=cuts,
         attributes=attributes,
-        macs=(coverage.cost.macs, round(macs)),
-        params=(coverage.cost.params, round(params)),
+        macs=(record.cost.macs, round(macs)),
+        params=(record.cost.params, round(params)),
         source_sha256=source.sha256,
         versions={package: _version(package) for package in PACKAGES},
         preprocessing=source.preprocessing,
         rewrites=source.rewrites,
-        notes=decision.notes,
     )
-    return Chosen(plan, decision.met, record.speed_search)
 
 
 def _measured_counts(record: Record, planner: Planner, folder: RunFolder) -> dict[str, list[int]]:

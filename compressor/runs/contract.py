@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from compressor.core.errors import InvalidOption
 from compressor.core.measurement import Measurement
@@ -26,10 +27,11 @@ from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
 from compressor.runs.sensitivity import Opinions
-from compressor.runs.ways import Ways, ways_to_widths
+from compressor.runs.ways import Files, Ways, ways_to_widths
 
 # Many models are compared, and the last one is timed again: most can be told with little, few need more.
 SHORT, LONGER = Effort(4, 2.0), Effort(10, 12.0)
+ALMOST = 0.999  # of what was asked for: nearer cannot be told from it
 
 
 def meet(record: Record, planner: Planner, folder: RunFolder, opinions: Opinions) -> Decision:
@@ -92,10 +94,12 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Original:
-    """What the folder remembers of the original: its speed in units of what was asked for."""
+class AllChannels:
+    """What the folder remembers of the model with all its channels: the original, or that with its layers split."""
 
-    speed: float
+    speed: float  # in units of what was asked for
+    rows: tuple[TimedRow, ...] = ()  # how it was timed against the original; none where it is the original
+    ratios: dict[str, float] = field(default_factory=dict)  # then by target, how many times as fast
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,14 @@ def _search(record: Record, planner: Planner, folder: RunFolder, opinions: Opini
     """An interrupted search goes on: what was timed leads the same way again."""
     unit, asked = record.options.budget
     bench = Bench(record, folder)
-    ways = ways_to_widths(record, planner, bench, folder, opinions)
-    known: dict[float, tuple[Widths, Timed]] = {}  # by share
     # An interrupted run may go on with other targets, threads or batches; what was timed with these is no answer then.
     setting = f"{'-'.join(bench.targets).replace(':', '_')}-t{record.options.threads}-b{record.options.batch_size}"
+    everything = planner.widths_of({group.name: group.n_channels for group in planner.groups})
+    whole = folder.remember(f"timed-all-{setting}", AllChannels, lambda: _all_channels(record, bench, everything))
+    if whole.rows and all(row.holds for row in whole.rows):  # thin layers are fast enough by themselves
+        return Found(_told(record, whole.rows, everything, reached=True), everything, narrowest=False)
+    ways = ways_to_widths(record, planner, bench, folder, opinions)
+    known: dict[float, tuple[Widths, Timed]] = {}  # by share
 
     def measure(share: float) -> Trial:
         """Times the model that has at most this share, on every target; the slowest one decides."""
@@ -122,24 +130,48 @@ def _search(record: Record, planner: Planner, folder: RunFolder, opinions: Opini
         if own in known:
             return Trial(own, 0.0, 0.0)  # `seek` knows it already
         name = f"timed-{setting}-{_digest(widths)}"
-        found = folder.remember(name, Timed, lambda: _timed(record, bench, ways, widths))
+        found = folder.remember(name, Timed, lambda: _timed(record, bench, ways, widths, whole))
         known[own] = widths, found
         for row in found.rows:
             record.progress.note(f"{row.macs_share:.1%} of the MACs: {measured(unit, row)}")
         speed = min((_in_units(unit, asked, row) for row in found.rows), key=lambda each: each.low)
         return Trial(own, speed.value, speed.low)
 
-    whole = folder.remember(f"timed-original-{setting}", Original, lambda: Original(_whole_speed(record, bench)))
-    trials = seek(measure, whole.speed, ways.narrowest, ways.first(whole.speed))
+    start = min(whole.speed, ALMOST)
+    trials = seek(measure, start, ways.narrowest, ways.first(start))
     found = best(trials)
     widths = known[found.share][0]
     rows = tuple(row for _, each in known.values() for row in each.rows)
-    search = SpeedSearch(unit, asked, rows, widths.remaining, found.holds, ways.tables)
+    search = replace(_told(record, rows, widths, found.holds), tables=ways.tables)
     return Found(search, widths, found.share <= ways.narrowest)
 
 
-def _whole_speed(record: Record, bench: Bench) -> float:
-    """Of the original, in units of what was asked for: below 1."""
+def _told(record: Record, rows: tuple[TimedRow, ...], widths: Widths, reached: bool) -> SpeedSearch:
+    return SpeedSearch(*record.options.budget, rows, _macs_share(record, widths), reached)
+
+
+def _macs_share(record: Record, widths: Widths) -> float:
+    """Of the original's, although widths are shares of the model whose layers were split."""
+    if record.coverage is None:
+        raise RuntimeError("coverage comes before widths")
+    return widths.remaining * record.coverage.cost.macs / record.cost.macs
+
+
+def _all_channels(record: Record, bench: Bench, everything: Widths) -> AllChannels:
+    unit, asked = record.options.budget
+    if record.whole is None:
+        return AllChannels(_original_speed(record, bench))
+    rows, ratios = [], {}
+    share = _macs_share(record, everything)
+    with bench.files_of(record.source.module) as files:
+        for name, pair in _pairs(record, bench, files):
+            rows.append(_row(unit, asked, share, name, pair))
+            ratios[name] = ratio_of(*pair).value
+    return AllChannels(min(_in_units(unit, asked, row).value for row in rows), tuple(rows), ratios)
+
+
+def _original_speed(record: Record, bench: Bench) -> float:
+    """In units of what was asked for: below 1."""
     unit, asked = record.options.budget
     if unit == "speedup":
         return 1 / asked
@@ -151,20 +183,31 @@ def _whole_speed(record: Record, bench: Bench) -> float:
     return asked / slowest
 
 
-def _timed(record: Record, bench: Bench, ways: Ways, widths: Widths) -> Timed:
-    """Original and small model on every target; again, for longer, where the interval does not tell."""
+def _timed(record: Record, bench: Bench, ways: Ways, widths: Widths, whole: AllChannels) -> Timed:
+    """One model on every target, beside what was predicted."""
     unit, asked = record.options.budget
     rows = []
     with ways.files(widths) as files:
-        for name in bench.targets:
-            for effort in (SHORT, Effort()):
-                pair = bench.pair(name, files[name], effort)
-                speed = judged(unit, asked, *pair)
-                if speed.low >= 1.0 or speed.value < 1.0:
-                    break
-            row = _row(unit, asked, widths.remaining, name, pair)
-            rows.append(replace(row, predicted=ways.predicted(name, widths, unit, pair[0])))
+        for name, pair in _pairs(record, bench, files):
+            row = _row(unit, asked, _macs_share(record, widths), name, pair)
+            relative = ways.predicted(name, widths)
+            if relative is not None:
+                ratio = relative * whole.ratios.get(name, 1.0)
+                row = replace(row, predicted=ratio if unit == "speedup" else latency_of(pair[0]).value / ratio)
+            rows.append(row)
     return Timed(tuple(rows))
+
+
+def _pairs(record: Record, bench: Bench, files: Files) -> Iterator[tuple[str, tuple[Measurement, Measurement]]]:
+    """Original and small model on every target; again, for longer, where the interval does not tell."""
+    unit, asked = record.options.budget
+    for name in bench.targets:
+        for effort in (SHORT, Effort()):
+            pair = bench.pair(name, files[name], effort)
+            speed = judged(unit, asked, *pair)
+            if speed.low >= 1.0 or speed.value < 1.0:
+                break
+        yield name, pair
 
 
 def _row(unit: str, asked: float, share: float, target: str, pair: tuple[Measurement, Measurement]) -> TimedRow:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
 from compressor.core.findings import Diagnosis
-from compressor.core.groups import Coverage
+from compressor.core.groups import Coverage, ModelCost
 from compressor.core.layers import LayerTable
 from compressor.core.measurement import Comparison, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
 from compressor.core.startup import Startup
-from compressor.report.schema import AccuracyRow, Control, Ladder, SpeedSearch, StageRow
+from compressor.report.schema import AccuracyRow, Alternatives, Control, Ladder, LowRank, SpeedSearch, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile, Verification
@@ -44,6 +44,14 @@ class Source:
         """The user's own module, which files and times are compared with."""
         given = self.untrained if self.as_given is None else self.as_given
         return self.module if given is None else given
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The model before its layers were split."""
+
+    source: Source
+    coverage: Coverage
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,8 @@ class Record:
     progress: Progress
     coverage: Coverage | None = None
     importance: dict[str, Tensor] | None = None  # of each channel, as training for the cut left it
+    whole: Whole | None = None  # None: no layer was split
+    low_rank: LowRank | None = None
     plan: PruningPlan | None = None
     budget_met: bool = True
     difference: Difference | None = None
@@ -119,11 +129,20 @@ class Record:
     control: ControlModel | None = None
     control_files: list[ExportedFile] = field(default_factory=list)
     control_result: Control | None = None
+    alternatives: Alternatives | None = None
 
     @property
     def device(self) -> str:
         """Where training and evaluation run."""
         return device_of(self.options)
+
+    @property
+    def cost(self) -> ModelCost:
+        """Of the model before anything was split or cut: budgets and reports are shares of it."""
+        found = self.whole.coverage if self.whole is not None else self.coverage
+        if found is None:
+            raise RuntimeError("coverage comes before counts")
+        return found.cost
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, float | int | str]]:

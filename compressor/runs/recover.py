@@ -64,7 +64,7 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     """Names in order: as typed, else what docs/methods.md found best; then fine-tuning.
 
     Where there are images, that is least squares; before training, which mends the rest, the statistics of the norms;
-    without images, merging.
+    without images, merging. All three but the norms mend what was cut; what splitting layers did, only the norms.
 
     Raises:
         UnknownPlugin: no recovery has that name.
@@ -72,8 +72,7 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     """
     if "none" in options.recover:
         return ()
-    with_images = "bn_reestimate" if options.finetune_epochs else "least_squares"
-    chosen = options.recover or (with_images if options.data else "neuron_merging",)
+    chosen = options.recover or _by_default(options)
     if options.finetune_epochs and "finetune" not in chosen:
         chosen = (*chosen, "finetune")
     if "finetune" in chosen and not options.finetune_epochs:
@@ -81,6 +80,14 @@ def recoveries_of(options: RunOptions) -> tuple[str, ...]:
     for name in chosen:
         RECOVERIES.load(name)
     return chosen
+
+
+def _by_default(options: RunOptions) -> tuple[str, ...]:
+    if not options.data:
+        return ("neuron_merging",) if options.prunes else ()
+    if options.finetune_epochs or not options.prunes:
+        return ("bn_reestimate",)
+    return ("least_squares", "bn_reestimate") if options.decompose else ("least_squares",)
 
 
 def check_recoveries(options: RunOptions) -> None:

@@ -30,7 +30,7 @@ def context_of(
     return RecoveryContext(
         model=small,
         original=record.source.module,
-        teacher=record.source.untrained,
+        teacher=record.source.untrained or (record.whole.source.module if record.whole else None),
         plan=record.plan,
         groups=record.coverage.groups if record.coverage else (),
         inputs=record.source.inputs,

@@ -42,7 +42,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         exit_code=exit_code(record),
         macs=Count(*plan.macs),
         params=Count(*plan.params),
-        weight_bytes=Count(weight_bytes(source.module), weight_bytes(small)),
+        weight_bytes=Count(weight_bytes(_whole(record)), weight_bytes(small)),
         prunable_macs_share=coverage.prunable_macs_share,
         inputs={name: tuple(t.shape) for name, t in zip(source.inputs.names, source.inputs.tensors, strict=True)},
         inputs_from=source.inputs_from,
@@ -50,6 +50,8 @@ def summarise(record: Record, small: nn.Module) -> Report:
         ladder=record.ladder,
         speed_search=record.speed_search,
         control=record.control_result,
+        low_rank=record.low_rank,
+        alternatives=record.alternatives,
         stages=tuple(record.stages),
         groups=group_rows(coverage, plan),
         widths=_widths(coverage, plan, source.module),
@@ -67,6 +69,11 @@ def summarise(record: Record, small: nn.Module) -> Report:
         compressor_version=__version__,
     )
     return without_folders(report, record.options)
+
+
+def _whole(record: Record) -> nn.Module:
+    """The model before layers were split and channels cut."""
+    return (record.whole.source if record.whole is not None else record.source).module
 
 
 def exit_code(record: Record) -> int:

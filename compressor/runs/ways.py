@@ -7,13 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from compressor.core.measurement import Measurement
 from compressor.planning.budget import Budget
 from compressor.planning.frontier import Choice
 from compressor.planning.planner import Planner
 from compressor.planning.seek import AIM
 from compressor.planning.widths import Widths
-from compressor.profiling.statistics import latency_of
 from compressor.report.schema import TableRow
 from compressor.runs.bench import Bench
 from compressor.runs.elastic import narrowed
@@ -45,8 +43,8 @@ class Ways(Protocol):
     def files(self, widths: Widths) -> AbstractContextManager[Files]:
         """Files to time, for as long as they are needed."""
 
-    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> float | None:
-        """Speed-up, or seconds, that tables promise on one target; None without tables."""
+    def predicted(self, target: str, widths: Widths) -> float | None:
+        """How many times as fast as with all channels tables promise it to be on one target; None without tables."""
 
 
 def ways_to_widths(record: Record, planner: Planner, bench: Bench, folder: RunFolder, opinions: Opinions) -> Ways:
@@ -101,11 +99,10 @@ class ByTime:
         finally:
             path.unlink(missing_ok=True)
 
-    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> float | None:
-        """By the target's tables, relative to the original as it was timed now."""
+    def predicted(self, target: str, widths: Widths) -> float | None:
+        """By the target's tables."""
         model = self._plans.models[target]
-        ratio = model.whole({}) / model.whole(widths.n_keep)
-        return ratio if unit == "speedup" else latency_of(base).value / ratio
+        return model.whole({}) / model.whole(widths.n_keep)
 
 
 class ByMacs:
@@ -135,6 +132,6 @@ class ByMacs:
         """Exported."""
         return self._bench.files_of(narrowed(self._record, widths.n_keep))
 
-    def predicted(self, target: str, widths: Widths, unit: str, base: Measurement) -> None:
+    def predicted(self, target: str, widths: Widths) -> None:
         """Multiply-accumulates promise nothing."""
         return None

@@ -151,8 +151,7 @@ def test_files_for_as_long_as_they_are_needed(by_time, tmp_path):
 def test_predictions_are_relative_to_the_original_as_timed_now(by_time):
     _, widths = by_time.widths(0.5)
     ratio = Table(8.0, 1.0, 1.0).whole({}) / Table(8.0, 1.0, 1.0).whole(widths.n_keep)
-    assert by_time.predicted("one:cpu", widths, "speedup", measurement(3e-3)) == pytest.approx(ratio)
-    assert by_time.predicted("one:cpu", widths, "latency", measurement(3e-3)) == pytest.approx(3e-3 / ratio)
+    assert by_time.predicted("one:cpu", widths) == pytest.approx(ratio)
 
 
 def test_by_multiply_accumulates(record, planner):
@@ -162,7 +161,7 @@ def test_by_multiply_accumulates(record, planner):
     assert own == widths.remaining <= 0.5 and all(count % 8 == 0 for count in widths.n_keep.values())
     own, widths = ways.widths(1e-6)
     assert own == ways.narrowest and widths.n_keep == {"stem": 8, "conv": 8}
-    assert ways.predicted("one:cpu", widths, "speedup", measurement(1.0)) is None
+    assert ways.predicted("one:cpu", widths) is None
 
 
 def test_which_way(monkeypatch, record, planner, plans, tmp_path):
