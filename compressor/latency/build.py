@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from time import perf_counter
+from typing import Protocol
 
 from compressor.core.errors import UnsupportedModel
 from compressor.core.node_times import NodeProfile
@@ -19,6 +21,7 @@ from compressor.latency.lines import LEAST_SAMPLES, lines_of
 from compressor.latency.model import LatencyModel
 from compressor.latency.samples import ModelSample, NodeSample, sample_of
 from compressor.latency.store import Store
+from compressor.profiling.nodes_worker import Turns
 from exporters.elastic.file import ElasticFile
 
 Grids = Mapping[str, Sequence[int]]  # counts that each group may have, ascending
@@ -32,6 +35,18 @@ POSSIBLE = 0.75  # of the sizes that there are
 UNEXPLAINED = 0.1  # of the time: more of it and sizes are padded, or the graph changes
 FEW_INFERENCES, MANY_INFERENCES = 6, 24
 SAMPLING_S = 0.35  # of one model
+SLOW_S = 0.05  # of an inference: from here on few rounds have to do
+FEW_ROUNDS, MANY_ROUNDS = 2, 6  # in turns with the reference
+
+
+class Profiler(Protocol):
+    """Of one target."""
+
+    def profile(self, path: Path, inferences: int) -> NodeProfile:
+        """Node by node, with that many inferences."""
+
+    def turns(self, path: Path, against: Path, rounds: int) -> Turns:
+        """Without the profiler, in turns with another file."""
 
 
 class Tabulation:
@@ -41,7 +56,7 @@ class Tabulation:
         self,
         file: ElasticFile,
         extents: Extents,
-        profile: Callable[[Path, int], NodeProfile],
+        profiler: Profiler,
         store: Store,
         room: Path,
         progress: Progress,
@@ -51,13 +66,13 @@ class Tabulation:
         Args:
             file: writes the model at any widths.
             extents: its axes.
-            profile: of a file, with that many inferences.
+            profiler: of the target.
             store: tables of this target on this machine.
             room: where files may be written; nothing stays.
             progress: is told of each model.
             label: the target, for people.
         """
-        self._file, self._extents, self._profile = file, extents, profile
+        self._file, self._extents, self._profiler = file, extents, profiler
         self._store, self._room, self._progress, self._label = store, room, progress, label
 
     def finest_step(self, grids: Callable[[int], Grids]) -> int:
@@ -107,26 +122,37 @@ class Tabulation:
         if len(samples) >= n:
             return samples
         missing = islice(choices(grids), len(samples), n)
+        reference = self._file.write(self._room / "all.onnx", self._extents.at({}))
         try:
             with self._progress.step(what, n - len(samples)) as step:
                 for n_keep in missing:
-                    samples.append(self._timed(n_keep))
+                    samples.append(self._timed(n_keep, reference, samples[0].whole_s if samples else None))
                     step.advance(1)
         finally:  # an interrupted run goes on from here
             self._store.save(key, tuple(samples))
+            reference.unlink(missing_ok=True)
         return samples
 
-    def _timed(self, n_keep: dict[str, int]) -> ModelSample:
+    def _timed(self, n_keep: dict[str, int], reference: Path, reference_s: float | None) -> ModelSample:
+        """
+        Args:
+            n_keep: channels of each group.
+            reference: the file with all channels, which is timed beside it: the machine is faster now and slower then.
+            reference_s: what that takes; None: it is not known yet.
+        """
         path = self._file.write(self._room / "widths.onnx", self._extents.at(n_keep))
         try:
-            found = self._profile(path, FEW_INFERENCES)
-            typical = sorted(found.whole_s)[len(found.whole_s) // 2]
+            found = self._profiler.profile(path, FEW_INFERENCES)
+            typical = median(found.whole_s)
             wanted = min(MANY_INFERENCES, int(SAMPLING_S / typical))
             if wanted > 2 * FEW_INFERENCES:
-                found = self._profile(path, wanted)
+                found = self._profiler.profile(path, wanted)
+            turns = self._profiler.turns(path, reference, FEW_ROUNDS if typical > SLOW_S else MANY_ROUNDS)
         finally:
             path.unlink(missing_ok=True)
-        return sample_of(n_keep, found)
+        if reference_s is None:
+            reference_s = median(turns.against_s)
+        return sample_of(n_keep, found, reference_s * turns.share)
 
     def _regular(self, samples: Sequence[ModelSample]) -> bool:
         """Whether all of them have one graph, whose sizes follow the widths."""

@@ -14,6 +14,9 @@ from compressor.latency.lines import Line, Pattern, lines_of, values_in
 from compressor.latency.samples import ModelSample, NodeSample
 
 
+LEAST = 0.5  # of what was measured, or of what nodes take: a calibrated line that goes below it is not believed
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What stands behind a prediction."""
@@ -93,7 +96,7 @@ class LatencyModel:
             if key not in self._known:
                 self._known[key] = float(self._line(line, lengths))
             nodes += self._known[key]
-        return self._factor * nodes + self._constant
+        return max(self._factor * nodes + self._constant, LEAST * self._factor * nodes)
 
     def alternatives(self, n_keep: Mapping[str, int], group: str, counts: np.ndarray) -> np.ndarray:
         """What the nodes that `group` touches take if it keeps each of `counts` and all others stay: (n,) seconds.
@@ -118,11 +121,17 @@ class LatencyModel:
         return line.count * family.time([np.asarray(_evaluated(size, lengths)) for size in line.variables])
 
     def _calibrate(self, samples: Sequence[ModelSample]) -> None:
-        """Nodes overlap, and calling the runtime takes time: whole = factor * sum + constant."""
+        """whole = factor * sum + constant.
+
+        Nodes overlap, and calling the runtime takes time. What noise does to each kind of node makes its times at
+        different widths more alike than they are; then the constant is below 0.
+        """
         sums = np.array([self.whole(sample.n_keep) for sample in samples])
         wholes = np.array([sample.whole_s for sample in samples])
         columns = np.stack([sums, np.ones(len(sums))], 1) / wholes[:, None]
-        (factor, constant), _ = nnls(columns, np.ones(len(sums)))
+        (factor, constant), *_ = np.linalg.lstsq(columns, np.ones(len(sums)), rcond=None)
+        if factor * sums.min() + constant < LEAST * wholes.min():  # too few, too alike, or too noisy for a line
+            (factor, constant), _ = nnls(columns, np.ones(len(sums)))
         if factor > 0:
             self._factor, self._constant = float(factor), float(constant)
 

@@ -39,8 +39,11 @@ class ModelSample:
         return tuple(f"{node.operator}{[len(shape) for shape in node.inputs]}" for node in self.nodes)
 
 
-def sample_of(n_keep: dict[str, int], profile: NodeProfile) -> ModelSample:
-    """The profile's seconds, in short.
+def sample_of(n_keep: dict[str, int], profile: NodeProfile, whole_s: float) -> ModelSample:
+    """The profile's seconds, in short, as parts of what the model takes without the profiler.
+
+    A profiler's own work is a good part of the time of short nodes, and the machine's speed changes from one sample to
+    the next. So the profile says how the nodes share the time, and `whole_s` how much there is to share.
 
     Where a layer's width does not suit the runtime's layout, it puts reorders before and behind. Their time counts as
     the time of the node that they serve, so that graphs are the same at all widths, and such widths are dear.
@@ -57,7 +60,8 @@ def sample_of(n_keep: dict[str, int], profile: NodeProfile) -> ModelSample:
             waiting = 0.0
     if waiting and nodes:
         nodes[-1] = replace(nodes[-1], seconds=nodes[-1].seconds + waiting)
-    return ModelSample(n_keep, _typical(profile.whole_s), tuple(nodes))
+    part = whole_s / (sum(node.seconds for node in nodes) or 1.0)
+    return ModelSample(n_keep, whole_s, tuple(replace(node, seconds=part * node.seconds) for node in nodes))
 
 
 def _typical(seconds: tuple[float, ...]) -> float:

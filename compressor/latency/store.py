@@ -23,7 +23,7 @@ from compressor.core.serial import load_json, save_json
 from compressor.latency.samples import ModelSample, NodeSample
 
 FOLDER_VARIABLE = "COMPRESSOR_CACHE"
-TABLE_FORMAT = 1
+TABLE_FORMAT = 2  # 1: whole models were timed under the profiler
 # What decides how fast the same work is done; load and governor come and go.
 _MACHINE = ("cpu", "n_cores", "n_cores_usable", "memory_mib", "system", "accelerators")
 MOST_OTHERS = 40  # tables of other models that are read: the newest

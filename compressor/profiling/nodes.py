@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from compressor.core.errors import InvalidOption, ModelFileError
 from compressor.core.node_times import NodeProfile
 from compressor.core.serial import from_json, to_plain
-from compressor.profiling.nodes_worker import Answer, Opening
+from compressor.profiling.nodes_worker import Answer, Opening, Turns
 from compressor.profiling.serving import Served
 
 DEFAULT_INFERENCES = 20
+BURST_S = 0.04
 
 
 class NodeProfiler:
@@ -72,9 +74,25 @@ class NodeProfiler:
         """
         if inferences < 1:
             raise InvalidOption("profile", "inferences", "at least 1", inferences)
-        if not path.is_file():
-            raise ModelFileError(f"{path}: is not a file, so it cannot be profiled on {self._target}. Check the path.")
-        request = {"file": str(path.resolve()), "inferences": inferences}
-        said = self._served.ask(request, f"profiling {path.name}")
-        answer = from_json(Answer, json.dumps(said), f"{self._target}: the answer of a profiling process")
+        said = self._ask({"file": path, "inferences": inferences})
+        answer = from_json(Answer, said, f"{self._target}: the answer of a profiling process")
         return NodeProfile(self._target, path, self._batch_size, self._threads, answer.whole_s, answer.nodes)
+
+    def turns(self, path: Path, against: Path, rounds: int) -> Turns:
+        """Times a file without the profiler, which costs time itself, in turns with another that stays loaded.
+
+        Raises:
+            As `profile`.
+        """
+        request = {"file": path, "against": against, "rounds": rounds, "burst_s": BURST_S}
+        return from_json(Turns, self._ask(request), f"{self._target}: the answer of a timing process")
+
+    def _ask(self, request: Mapping[str, Any]) -> str:
+        """The answer as JSON."""
+        files = [value for value in request.values() if isinstance(value, Path)]
+        for path in files:
+            if not path.is_file():
+                reason = f"is not a file, so it cannot be profiled on {self._target}. Check the path."
+                raise ModelFileError(f"{path}: {reason}")
+        plain = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in request.items()}
+        return json.dumps(self._served.ask(plain, f"profiling {files[0].name}"))

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +20,7 @@ from compressor.core.serial import to_plain
 from compressor.profiling.serving import serve
 
 _MIN_SAMPLES = 2
+WARM_UP_S = 0.04
 _LONG_S = 0.1  # from here on an inference fills caches by itself
 
 
@@ -38,6 +40,19 @@ class Answer:
 
     whole_s: tuple[float, ...]
     nodes: tuple[NodeTime, ...]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Two files without the profiler, in turns: medians in seconds, round by round."""
+
+    file_s: tuple[float, ...]
+    against_s: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """How long the file takes, in units of the other: the machine changes between rounds, less within them."""
+        return median(a / b for a, b in zip(self.file_s, self.against_s, strict=True))
 
 
 def make_target(factory: str, options: dict[str, Any]) -> Target:
@@ -69,24 +84,44 @@ def open_service(opening: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str
 
     {"file": path, "inferences": n}: an `Answer`.
     {"file": path, "burst_s": s}: {"samples_s": [...]}, of about so many seconds; the file stays loaded.
+    {"file": path, "against": path, "rounds": n, "burst_s": s}: `Turns`; only the second file stays loaded.
     """
     common = Opening(**opening)
     target = make_target(common.factory, common.options)
     runners: dict[Path, Callable[[], None]] = {}
 
+    def loaded(file: Path) -> Callable[[], None]:
+        if file not in runners:
+            runners[file] = target.runner(file, common.batch_size, common.threads)
+            burst(runners[file], WARM_UP_S)
+        return runners[file]
+
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         file = Path(request["file"])
         require_accepted(target, file)
+        if "against" in request:
+            found = turns(loaded(file), loaded(Path(request["against"])), request["rounds"], request["burst_s"])
+            del runners[file]
+            both: dict[str, Any] = to_plain(found)
+            return both
         if "burst_s" in request:
-            if file not in runners:
-                runners[file] = target.runner(file, common.batch_size, common.threads)
-                burst(runners[file], request["burst_s"])  # warms up
-            return {"samples_s": burst(runners[file], request["burst_s"])}
+            return {"samples_s": burst(loaded(file), request["burst_s"])}
         whole_s, nodes = target.nodes(file, common.batch_size, common.threads, request["inferences"])
         plain: dict[str, Any] = to_plain(Answer(whole_s, nodes))
         return plain
 
     return answer
+
+
+def turns(run: Callable[[], None], against: Callable[[], None], rounds: int, seconds: float) -> Turns:
+    """Bursts of two files that take turns; each round's medians."""
+    files: list[float] = []
+    others: list[float] = []
+    for number in range(rounds):
+        pair = [(against, others), (run, files)]
+        for each, medians in pair if number % 2 == 0 else reversed(pair):
+            medians.append(median(burst(each, seconds)))
+    return Turns(tuple(files), tuple(others))
 
 
 def burst(run: Callable[[], None], seconds: float) -> list[float]:

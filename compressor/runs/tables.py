@@ -149,7 +149,7 @@ def _tabulation(
     opened = stack.enter_context(profiler)
     room = Path(stack.enter_context(TemporaryDirectory(prefix="compressor-tables-")))
     store = Store(place, record.note)
-    return Tabulation(file, extents, opened.profile, store, room, record.progress, target)
+    return Tabulation(file, extents, opened, store, room, record.progress, target)
 
 
 def _candidates(
