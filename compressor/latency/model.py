@@ -13,7 +13,6 @@ from compressor.latency.family import Family, fit
 from compressor.latency.lines import Line, Pattern, lines_of, values_in
 from compressor.latency.samples import ModelSample, NodeSample
 
-
 LEAST = 0.5  # of what was measured, or of what nodes take: a calibrated line that goes below it is not believed
 
 

@@ -50,6 +50,19 @@ def worth_of_levels(groups: Sequence[ChannelGroup], cost: ModelCost, allocation:
     return found
 
 
+def worth_between(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What two opinions agree on: what a group's missing channels cost is the geometric mean of both.
+
+    Their units need not be the same.
+
+    >>> opinions = {"conv": np.array([0.0, 3.0, 4.0])}, {"conv": np.array([0.0, 1.0, 2.0])}
+    >>> worth_between(*opinions)["conv"].round(2).tolist()
+    [0.0, 1.83, 2.83]
+    """
+    lost = {name: np.sqrt((worth[-1] - worth) * (other[name][-1] - other[name])) for name, worth in one.items()}
+    return {name: missing[0] - missing for name, missing in lost.items()}
+
+
 def worth_of_damage(shares: Mapping[str, Mapping[float, float]], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """From what a group alone costs in output when only a share of it is kept: {group: {share kept: damage}}.
 

@@ -28,7 +28,7 @@ from compressor.calibration.norms import collecting, norms_with_statistics
 from compressor.core.plan import PruningPlan, TensorCut
 from compressor.core.progress import SilentProgress
 from compressor.planning.planner import Planner
-from compressor.planning.worth import worth_of_damage
+from compressor.planning.worth import worth_between, worth_of_damage
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
@@ -68,15 +68,11 @@ class Opinions:
         return self._planner.worth() if self._data.train is None else self._worth(self._measured.as_cut)
 
     def others(self) -> list[Worth]:
-        """By what norms leave of the damage, by both, and by the method; none without calibration images."""
+        """By what norms leave of the damage, by the method, and between each and the first; none without images."""
         if self._data.train is None:
             return []
-        cut, mended = self._measured.as_cut, self._measured.re_estimated
-        both = {
-            name: {share: float(np.sqrt(hurt * mended[name][share])) for share, hurt in of.items()}
-            for name, of in cut.items()
-        }
-        return [self._worth(mended), self._worth(both), self._planner.worth()]
+        cut, mended, method = self.first(), self._worth(self._measured.re_estimated), self._planner.worth()
+        return [mended, method, worth_between(cut, mended), worth_between(cut, method)]
 
     def damage(self, n_keep: Mapping[str, int]) -> float:
         """Of a whole plan, after a repair: least squares where that takes seconds, else re-estimated norms.

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from compressor.planning.budget import Budget
 from compressor.planning.frontier import Choice
 from compressor.planning.planner import Planner
@@ -18,8 +20,9 @@ from compressor.runs.elastic import narrowed
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
 from compressor.runs.sensitivity import Opinions
-from compressor.runs.tables import TimePlans, frontier_of, time_plans
+from compressor.runs.tables import Slowest, TimePlans, frontier_of, time_plans
 
+LEVELS = 49  # of plans that fall together
 NARROWEST = 1e-9  # of the MACs: less than any model has
 Files = Mapping[str, tuple[Path, Path]]  # by target: the original's and the small model's
 
@@ -62,6 +65,8 @@ class ByTime:
         self._planner, self._plans, self._folder, self._opinions = planner, plans, folder, opinions
         others = [frontier_of(plans.models, plans.counts, worth) for worth in opinions.others()]
         self._frontiers = (plans.frontier, *others)
+        # Where nobody can judge between plans, there is one opinion.
+        self._together = self._falling_together() if others else []
         self._damage: dict[tuple[int, ...], float] = {}
         self.tables = plans.rows
 
@@ -77,11 +82,20 @@ class ByTime:
     def widths(self, share: float) -> tuple[float, Widths]:
         """Worth most within the time; where opinions differ, the plan that is found to do least damage."""
         offered = [choice for frontier in self._frontiers if (choice := frontier.best(share)) is not None]
+        offered += [choice for choice in self._together if choice.cost <= share][-1:]
         different = {tuple(choice.n_keep.values()): choice for choice in offered or [self._plans.frontier.narrowest]}
         choice = next(iter(different.values()))
         if len(different) > 1:
             choice = min(different.values(), key=self._damage_of)
         return choice.cost, self._planner.widths_of(choice.n_keep)
+
+    def _falling_together(self) -> list[Choice]:
+        """Plans that go by no judgement but the allocation, by their share of the multiply-accumulates."""
+        planner, cost = self._planner, Slowest(list(self._plans.models.values()))
+        planner.allow(self._plans.allowed)
+        found = [planner.widths(Budget("macs", float(share))) for share in np.linspace(0.02, 0.98, LEVELS)]
+        found.append(planner.widths_of({group.name: group.n_channels for group in planner.groups}))
+        return [Choice(widths.n_keep, widths.remaining, cost.whole(widths.n_keep)) for widths in found]
 
     def _damage_of(self, choice: Choice) -> float:
         key = tuple(choice.n_keep.values())

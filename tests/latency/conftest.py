@@ -12,6 +12,7 @@ from compressor.core.groups import ChannelGroup, GroupMember, Role, TensorAxis
 from compressor.core.node_times import NodeProfile, NodeTime
 from compressor.graph.extents import Extents
 from compressor.latency.samples import ModelSample, NodeSample
+from compressor.profiling.nodes_worker import Turns
 
 CALL_S = 2e-5  # of one inference, beside its nodes
 
@@ -90,6 +91,8 @@ class Runtime:
         self.fingerprint = f"network {network}"
         self._nodes = nodes or (lambda widths, found: found)
         self.fail_after = None
+        self.profiler_s = 0.0  # that the profiler adds to every node
+        self.mood = lambda: 1.0  # how much slower the machine is, each time anybody asks
 
     def write(self, path, quantities):
         path.write_text(" ".join(str(quantities[f"group {name}"]) for name in "abc"))
@@ -98,13 +101,31 @@ class Runtime:
     def profile(self, path: Path, inferences):
         if self.fail_after is not None and len(self.profiled) >= self.fail_after:
             raise KeyboardInterrupt
-        widths = dict(zip("abc", map(int, path.read_text().split()), strict=True))
+        widths = self._read(path)
         self.profiled.append(widths)
+        mood = self.mood()
         nodes = tuple(
-            NodeTime(str(i), node.operator, (node.seconds,) * inferences, node.inputs, node.outputs)
+            NodeTime(
+                str(i),
+                node.operator,
+                (mood * (node.seconds + self.profiler_s),) * inferences,
+                node.inputs,
+                node.outputs,
+            )
             for i, node in enumerate(self._nodes(widths, self.network.nodes(**widths)))
         )
-        return NodeProfile("fake", path, 1, 1, (self.network.whole_s(**widths),) * inferences, nodes)
+        whole = mood * (self.network.whole_s(**widths) + self.profiler_s * len(nodes))
+        return NodeProfile("fake", path, 1, 1, (whole,) * inferences, nodes)
+
+    def turns(self, path: Path, against: Path, rounds):
+        pairs = [[self.network.whole_s(**self._read(each)) for each in (path, against)] for _ in range(rounds)]
+        moods = [self.mood() for _ in pairs]
+        files, others = ([mood * pair[i] for mood, pair in zip(moods, pairs, strict=True)] for i in range(2))
+        return Turns(tuple(files), tuple(others))
+
+    @staticmethod
+    def _read(path):
+        return dict(zip("abc", map(int, path.read_text().split()), strict=True))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tables are measured once, until they are good enough; steps are those at which the runtime's graph holds."""
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def make(tmp_path, notes):
         room = tmp_path / "room"
         room.mkdir(exist_ok=True)
         store = Store(PLACE, notes.append, root)
-        return Tabulation(runtime, runtime.network.extents, runtime.profile, store, room, SilentProgress(), "fake")
+        return Tabulation(runtime, runtime.network.extents, runtime, store, room, SilentProgress(), "fake")
 
     return tabulation
 
@@ -52,7 +53,7 @@ def test_enough_and_no_more(make, network, tmp_path):
         if kind.share >= module.COUNTS and kind.n_variables:
             assert kind.n_sizes >= min(6, module.ENOUGH[kind.n_variables])
     assert widths(runtime)[0] == {"a": 64, "b": 96, "c": 128}
-    assert model.whole({"a": 24, "b": 48}) == pytest.approx(network.whole_s(24, 48, 128), rel=1e-3)
+    assert model.whole({"a": 24, "b": 48}) == pytest.approx(network.whole_s(24, 48, 128), rel=1e-2)
     assert list((tmp_path / "room").iterdir()) == []
 
 
@@ -98,7 +99,7 @@ def test_groups_with_few_counts_are_not_measured_for_ever(make):
     assert model.fitted.n_samples == FEWEST
     for a in (32, 64):
         for c in (64, 128):
-            assert model.whole({"a": a, "c": c}) == pytest.approx(network.whole_s(a, 96, c), rel=1e-3)
+            assert model.whole({"a": a, "c": c}) == pytest.approx(network.whole_s(a, 96, c), rel=5e-3)
 
 
 def test_it_ends(make, network, monkeypatch):
@@ -120,6 +121,18 @@ def test_longer_where_inferences_are_short(make, network):
     runtime.profile = lambda path, n: (asked.append(n), profile(path, n))[1]
     make(runtime).build({name: grid[-1:] for name, grid in network.grids(8).items()})
     assert set(asked) == {module.FEW_INFERENCES, module.MANY_INFERENCES}
+
+
+def test_neither_the_profiler_nor_the_machine_s_moods_are_learnt(make, network):
+    """A profiler that adds a third to the nodes' time, on a machine that is at times half as fast again."""
+    runtime = Runtime(network)
+    runtime.profiler_s = sum(node.seconds for node in network.nodes(64, 96, 128)) / 21
+    generator = random.Random(0)
+    runtime.mood = lambda: generator.choice([1.0, 1.5])
+    model = make(runtime).build(network.grids(8))
+    for widths in ({"a": 24, "b": 48}, {"a": 32, "b": 48, "c": 64}, {"c": 64}):
+        wanted = network.whole_s(**{"a": 64, "b": 96, "c": 128, **widths}) / network.whole_s(64, 96, 128)
+        assert model.whole(widths) / model.whole({}) == pytest.approx(wanted, rel=0.1)
 
 
 def padded(block):

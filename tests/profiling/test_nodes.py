@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from compressor.core.errors import InvalidOption, ModelFileError, UnsupportedMod
 from compressor.core.node_times import NodeProfile
 from compressor.core.serial import from_json, to_json
 from compressor.profiling.nodes import NodeProfiler
+from compressor.profiling.nodes_worker import Turns
 from compressor.targets import factory_of
 from exporters.export import export
 from exporters.signature import ExampleInputs
@@ -101,6 +103,28 @@ def test_a_real_runtime_tells_its_nodes(target: str, files: dict[str, Path]) -> 
     inside = sum(sum(node.seconds) / len(node.seconds) for node in found.nodes)
     assert inside > 0
     assert from_json(NodeProfile, to_json(found), "test") == found
+
+
+@pytest.mark.parametrize("target", SUFFIXES)
+def test_two_files_in_turns(target: str, files: dict[str, Path], tmp_path: Path) -> None:
+    """Without the profiler; the file may be replaced by another of the same name, the other one stays."""
+    reference = files[SUFFIXES[target]]
+    place = tmp_path / "copy" / reference.name
+    shutil.copytree(reference.parent, place.parent)
+    with NodeProfiler(target, factory_of(target), batch_size=2) as profiler:
+        found = profiler.turns(place, reference, rounds=3)
+        assert len(found.file_s) == len(found.against_s) == 3
+        assert all(second > 0 for second in (*found.file_s, *found.against_s)) and found.share > 0
+        place.write_bytes(b"no model any more")
+        with pytest.raises(ModelFileError):
+            profiler.turns(place, reference, rounds=1)
+        with pytest.raises(ModelFileError, match=r"none\.onnx: is not a file"):
+            profiler.turns(tmp_path / "none.onnx", reference, rounds=1)
+
+
+def test_a_share_is_of_one_moment() -> None:
+    """The machine became three times slower in the second round."""
+    assert Turns((1.0, 3.0, 1.0), (2.0, 6.0, 2.0)).share == 0.5
 
 
 def test_openvino_says_what_a_node_stands_for(files: dict[str, Path]) -> None:

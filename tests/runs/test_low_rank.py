@@ -1,6 +1,7 @@
-"""Splitting layers as a stage of a run: what stays, what is counted, what is said, and what comes back from a folder."""
+"""Splitting layers as a stage of a run: what stays, what is counted, what is said, and what comes back."""
 
 import copy
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -174,11 +175,11 @@ def test_a_layer_that_cannot_be_timed_stays(tmp_path, monkeypatch):
         split_layers(record, folder)
 
 
-class TwoFiles:
+class OneTarget:
     """What `race` needs of a bench."""
 
-    targets = ("onnxruntime:cpu", "openvino:cpu")
-    formats = {"onnxruntime:cpu": "onnx", "openvino:cpu": "openvino"}
+    targets = ("onnxruntime:cpu",)
+    formats = MappingProxyType({"onnxruntime:cpu": "onnx"})
 
 
 def test_a_real_race(tmp_path):
@@ -186,7 +187,7 @@ def test_a_real_race(tmp_path):
 
     class Odd(nn.Conv2d):
         def forward(self, x):
-            return super().forward(x) * float(x.sum() > 0)
+            return torch.special.bessel_j0(super().forward(x))
 
     layer, other = nn.Conv2d(4, 4, 3), nn.Linear(6, 6)
     pairs = [
@@ -195,7 +196,7 @@ def test_a_real_race(tmp_path):
         Pair(other, copy.deepcopy(other), (3, 6)),
         Pair(Odd(4, 4, 3), copy.deepcopy(layer), (1, 4, 6, 6)),
     ]
-    found = race(pairs, TwoFiles(), tmp_path / "files", threads=1, progress=SilentProgress())
+    found = race(pairs, OneTarget(), tmp_path / "files", threads=1, progress=SilentProgress())
     assert set(found) == {pairs[0].signature, pairs[2].signature}
     assert all(0 < estimate.low <= estimate.value <= estimate.high for estimate in found.values())
     assert not (tmp_path / "files").exists()

@@ -1,5 +1,6 @@
 """What each group costs alone, on a network whose damage can be worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -160,11 +161,13 @@ def test_what_norms_make_up_for_is_no_damage(tmp_path, n_images):
     record.coverage = cover(model, record.source.inputs, ignore=["b"])
     before = model.norm.running_mean.clone()
     opinions = Opinions(record, planner_of(record), Datasets(from_batches(pixels)), claimed(record, tmp_path / "run"))
-    as_cut, (mended, both, method) = opinions.first(), opinions.others()
+    as_cut, (mended, method, both, with_method) = opinions.first(), opinions.others()
     assert as_cut["a"][-1] - as_cut["a"][1] > 1
     assert (mended["a"][-1] - mended["a"][1:] < 0.02).all()
     assert mended["a"][-1] - mended["a"][1] < both["a"][-1] - both["a"][1] < as_cut["a"][-1] - as_cut["a"][1]
     assert (method["a"] == planner_of(record).worth()["a"]).all()
+    lost = [found["a"][-1] - found["a"] for found in (as_cut, method, with_method)]
+    np.testing.assert_allclose(lost[2] ** 2, lost[0] * lost[1], rtol=1e-9)
     assert torch.equal(model.norm.running_mean, before)
 
 
