@@ -55,11 +55,11 @@ def compare_alternatives(record: Record, small: nn.Module, data: Datasets, folde
     if not record.options.alternatives or record.whole is None:
         return
     timing = next((each for each in record.timings if each.comparison is not None), None)
-    if timing is None or timing.comparison is None:
+    if timing is None:
         record.note("Low rank alone and pruning alone were not made: no target could be timed.")
         return
     with record.stage("alternatives"):
-        goal = timing.comparison.ratio * MARGIN
+        goal = goal_of(timing)
         if goal <= 1.0:
             record.note("Low rank alone and pruning alone were not made: the model is no faster than the original.")
             return
@@ -74,6 +74,11 @@ def compare_alternatives(record: Record, small: nn.Module, data: Datasets, folde
         n_images = arms[0].accuracy.n_images if arms[0].accuracy else 0
         found = Alternatives(timing.target, rows, n_images, "")
         record.alternatives = replace(found, finding=finding_of(found))
+
+
+def goal_of(timing: Timing) -> float:
+    """The speed-up that the alternatives have to reach."""
+    return timing.comparison.ratio * MARGIN if timing.comparison is not None else 1.0
 
 
 def _beginning(record: Record, target: str, goal: float) -> Record:

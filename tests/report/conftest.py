@@ -10,9 +10,12 @@ import pytest
 
 from compressor.core.measurement import LatencyStats, MachineFacts
 from compressor.core.startup import Start
+from compressor.report import low_rank_wording
 from compressor.report.control_wording import finding_of
 from compressor.report.schema import (
     AccuracyRow,
+    Alternative,
+    Alternatives,
     Control,
     ControlTiming,
     Count,
@@ -22,10 +25,12 @@ from compressor.report.schema import (
     GroupRow,
     Ladder,
     LatencyRow,
+    LowRank,
     ParityRow,
     Report,
     RungRow,
     SpeedSearch,
+    SplitRow,
     StageRow,
     TableRow,
     TimedRow,
@@ -321,6 +326,27 @@ def uncontrolled() -> Report:
     return replace(report, control=replace(report.control, timings=slower, quality="unknown", finding="", **unknown))
 
 
+def split() -> Report:
+    """Layers of low rank and pruning, beside either alone; low rank alone did not get there."""
+    report = full()
+    rows = (
+        SplitRow("layer1.0.conv1", (8, 9), 2_360_000, 942_000, 0.403, 1.3, True, ""),
+        SplitRow("layer1.0.conv2", (10, 10), 2_360_000, 1_250_000, 0.373, 0.91, False, "It is not faster."),
+        SplitRow("head", (), 640, 640, 0.0, None, False, "No rank keeps to 50% of its MACs."),
+    )
+    ways = (
+        Alternative("both", "", 0.46, 0.41, 88.2, 1.52, (1.5, 1.54)),
+        Alternative("low rank", "It does not become as fast on onnxruntime:cpu: 1.21x at most."),
+        Alternative("pruning", "", 0.52, 0.5, 90.1, 1.51, (1.49, 1.53)),
+    )
+    compared = Alternatives("onnxruntime:cpu", ways, 5000, "")
+    return replace(
+        report,
+        low_rank=LowRank("tucker2", {"energy": 0.9}, Count(40_600_000, 39_200_000), rows),
+        alternatives=replace(compared, finding=low_rank_wording.finding_of(compared)),
+    )
+
+
 def short() -> Report:
     """The ladder did not reach it, on images without labels."""
     report = ladder()
@@ -367,6 +393,15 @@ def hostile() -> Report:
                 ControlTiming(HOSTILE, HOSTILE),
                 ControlTiming(HOSTILE, "", report.latency[0].base, 1.0, (0.9, 1.1), HOSTILE, 1.0, (0.9, 1.1)),
             ),
+            HOSTILE,
+        ),
+        low_rank=LowRank(
+            HOSTILE, {HOSTILE: 0.5}, Count(2, 1), (SplitRow(HOSTILE, (1,), 2, 1, 0.1, 1.0, False, HOSTILE),)
+        ),
+        alternatives=Alternatives(
+            HOSTILE,
+            (Alternative(HOSTILE, HOSTILE), Alternative(HOSTILE, "", 0.5, 0.5, 1.0, 1.0, (0.9, 1.1))),
+            1,
             HOSTILE,
         ),
         speed_search=SpeedSearch(HOSTILE, 2.0, (TimedRow(0.5, HOSTILE, 1.0, (0.9, 1.1), False),), 0.5, False),
@@ -458,6 +493,7 @@ REPORTS = {
     "timed": timed,
     "controlled": controlled,
     "uncontrolled": uncontrolled,
+    "split": split,
     "short": short,
     "hostile": hostile,
     "deep": deep,

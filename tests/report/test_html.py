@@ -198,6 +198,20 @@ def test_what_files_cost_beside_their_latency_is_on_the_page(reports: dict[str, 
     assert "12.3 mJ" in shown and "not told" in shown
 
 
+def test_layers_of_low_rank_beside_either_alone(reports: dict[str, Report]) -> None:
+    text = words(reports["split"])
+    for shown in (
+        "Low rank: tucker2",
+        "At the same latency, on onnxruntime:cpu",
+        "Pruning alone is as fast and 1.9 points better than both: leave --decompose out.",
+        "It does not become as fast on onnxruntime:cpu: 1.21x at most.",
+        "8 × 9",
+        "It is not faster.",
+    ):
+        assert shown in text
+    assert "Low rank" not in words(reports["full"])
+
+
 def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
     text = words(reports["controlled"])
     finding, answer = text.index("The control timm:resnet14t is at least as fast"), text.index("Faster on 2 of the 3")

@@ -71,6 +71,19 @@ def test_everything_is_said(reports: dict[str, Report]) -> None:
         assert expected in shown
 
 
+def test_layers_of_low_rank_beside_either_alone(reports: dict[str, Report]) -> None:
+    text = words(printed(reports["split"]))
+    for shown in (
+        "1 of 3 layers were replaced by thin ones (energy 0.9), which leaves 96.6 % of the MACs.",
+        "layer1.0.conv1 8x9 2.36 M 942 k 40.3 % 1.30x replaced",
+        "both 1.52x 1.50 - 1.54 46.0 % 41.0 % 88.20 %",
+        "low rank alone: It does not become as fast on onnxruntime:cpu: 1.21x at most.",
+        "Pruning alone is as fast and 1.9 points better than both: leave --decompose out.",
+    ):
+        assert shown in text
+    assert "Low rank" not in words(printed(reports["full"]))
+
+
 def test_a_control_that_is_as_good_comes_first(reports: dict[str, Report]) -> None:
     text = words(printed(reports["controlled"]))
     attention = "Attention: The control timm:resnet14t is at least as fast and as good as the compressed model"

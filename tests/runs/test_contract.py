@@ -13,13 +13,15 @@ from compressor.core.measurement import Measurement
 from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
 from compressor.profiling.machine import machine_facts
+from compressor.report.schema import SplitRow
 from compressor.runs import bench
 from compressor.runs.choose import choose
 from compressor.runs.contract import judge, judged
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
-from compressor.runs.record import Record, Source, Timing
+from compressor.runs.low_rank import split_source
+from compressor.runs.record import Record, Source, Timing, Whole
 from exporters.signature import ExampleInputs
 from exporters.types import ExportedFile
 from tests.networks import images, seeded
@@ -148,6 +150,36 @@ def test_targets_that_cannot_be_timed_are_refused_first(runtime, chosen):
         chosen(speedup=2.0, on=("openvino:cpu",), export=("none",))
     with pytest.raises(InvalidOption, match=r"must be targets that can be timed here.*CUDA"):
         chosen(speedup=2.0, on=("torch:cuda",), export=("none",))
+
+
+def split_and_chosen(path, **options):
+    """The record after the plan of a model whose large convolution has rank 8: a ninth of the parameters is left."""
+    model = seeded(wide)
+    source = Source(model, ExampleInputs.of(images(), model), "net.pt", "", "aa")
+    split = split_source(source, "channel", [SplitRow("2", (8,), 2, 1, 0.5, None, True, "")])
+    given = {"on": ("onnxruntime:cpu",), "export": ("onnx",), "round_to": 1, "decompose": "channel", **options}
+    record = Record(split, RunOptions(**given), SilentProgress(), coverage=cover(split.module, split.inputs))
+    record.whole = Whole(source, cover(model, source.inputs))
+    record.plan, record.budget_met = choose(record, Datasets(), RunFolder.claim(path, record.options, "aa"))
+    return record
+
+
+def test_thin_layers_that_are_fast_enough_by_themselves(runtime, tmp_path):
+    timed = runtime(onnxruntime=linear)
+    record = split_and_chosen(tmp_path / "run", speedup=4.0)
+    assert record.budget_met and record.speed_search.reached and not record.plan.cuts
+    (row,) = record.speed_search.rows
+    assert row.value > 8 and row.macs_share == record.speed_search.macs_share < 0.5
+    assert all(names == ["base", "timed"] for _, names, _ in timed)  # the original beside it
+
+
+def test_thin_layers_and_fewer_channels(runtime, tmp_path):
+    runtime(onnxruntime=linear)
+    record = split_and_chosen(tmp_path / "run", speedup=16.0)
+    (row,) = taken(record)
+    assert record.budget_met and row.interval[0] >= 16.0 and row.value < 18 and record.plan.cuts
+    assert record.plan.macs[0] == record.whole.coverage.cost.macs  # shares are of the model as it was
+    assert record.plan.macs[1] / record.plan.macs[0] == pytest.approx(row.macs_share, rel=1e-6)
 
 
 def test_an_interval_that_does_not_tell_is_measured_for_longer(runtime, chosen, monkeypatch):
