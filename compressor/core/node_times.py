@@ -1,9 +1,10 @@
-"""What a runtime says about each node of its own, optimised graph."""
+"""What a runtime says about each node of its own, optimised graph, and whole models beside each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,16 @@ class NodeProfile:
     threads: int
     whole_s: tuple[float, ...]  # seconds of each inference; profiling costs time, so no latency to be quoted
     nodes: tuple[NodeTime, ...]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Two files without the profiler, in turns: medians in seconds, round by round."""
+
+    file_s: tuple[float, ...]
+    against_s: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """How long the file takes, in units of the other: the machine changes between rounds, less within them."""
+        return median(a / b for a, b in zip(self.file_s, self.against_s, strict=True))

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Protocol
 
 from compressor.core.errors import UnsupportedModel
-from compressor.core.node_times import NodeProfile
+from compressor.core.node_times import NodeProfile, Turns
 from compressor.core.progress import Progress
 from compressor.graph.extents import Extents
 from compressor.latency.design import choices
@@ -21,7 +21,6 @@ from compressor.latency.lines import LEAST_SAMPLES, lines_of
 from compressor.latency.model import LatencyModel
 from compressor.latency.samples import ModelSample, NodeSample, sample_of
 from compressor.latency.store import Store
-from compressor.profiling.nodes_worker import Turns
 from exporters.elastic.file import ElasticFile
 
 Grids = Mapping[str, Sequence[int]]  # counts that each group may have, ascending

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from compressor.core.errors import InvalidOption, ModelFileError
-from compressor.core.node_times import NodeProfile
+from compressor.core.node_times import NodeProfile, Turns
 from compressor.core.serial import from_json, to_plain
-from compressor.profiling.nodes_worker import Answer, Opening, Turns
+from compressor.profiling.nodes_worker import Answer, Opening
 from compressor.profiling.serving import Served
 
 DEFAULT_INFERENCES = 20

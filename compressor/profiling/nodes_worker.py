@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from compressor.core.errors import InvalidOption
-from compressor.core.node_times import NodeTime
+from compressor.core.node_times import NodeTime, Turns
 from compressor.core.protocols import Target
 from compressor.core.serial import to_plain
 from compressor.profiling.serving import serve
@@ -40,19 +40,6 @@ class Answer:
 
     whole_s: tuple[float, ...]
     nodes: tuple[NodeTime, ...]
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Two files without the profiler, in turns: medians in seconds, round by round."""
-
-    file_s: tuple[float, ...]
-    against_s: tuple[float, ...]
-
-    @property
-    def share(self) -> float:
-        """How long the file takes, in units of the other: the machine changes between rounds, less within them."""
-        return median(a / b for a, b in zip(self.file_s, self.against_s, strict=True))
 
 
 def make_target(factory: str, options: dict[str, Any]) -> Target:

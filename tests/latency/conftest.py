@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from compressor.core.groups import ChannelGroup, GroupMember, Role, TensorAxis
-from compressor.core.node_times import NodeProfile, NodeTime
+from compressor.core.node_times import NodeProfile, NodeTime, Turns
 from compressor.graph.extents import Extents
 from compressor.latency.samples import ModelSample, NodeSample
-from compressor.profiling.nodes_worker import Turns
 
 CALL_S = 2e-5  # of one inference, beside its nodes
 

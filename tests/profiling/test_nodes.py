@@ -19,10 +19,9 @@ import torch
 from torch import nn
 
 from compressor.core.errors import InvalidOption, ModelFileError, UnsupportedModel
-from compressor.core.node_times import NodeProfile
+from compressor.core.node_times import NodeProfile, Turns
 from compressor.core.serial import from_json, to_json
 from compressor.profiling.nodes import NodeProfiler
-from compressor.profiling.nodes_worker import Turns
 from compressor.targets import factory_of
 from exporters.export import export
 from exporters.signature import ExampleInputs

@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_said_before_any_work(images, tmp_path):
     with pytest.raises(UnknownPlugin, match="Did you mean 'network_slimming'"):
         check_training(RunOptions(train="network_slimmin", data="d"))
     with pytest.raises(UnsupportedModel, match="says nothing of channels"):
-        trained(recorded(train="trained_rank"), images, tmp_path)
+        trained(recorded(train="trained_rank", decompose="channel", method="trained"), images, tmp_path)
 
 
 def test_without_labels(images, tmp_path):
