@@ -15,7 +15,7 @@ def summary_of(found: LowRank) -> str:
 
     >>> from compressor.report.schema import Count
     >>> print(summary_of(LowRank("tucker2", {"energy": 0.9}, Count(200, 150), ())))
-    0 of 0 layers were replaced by thin ones (energy 0.9), which leaves 75 % of the MACs.
+    0 of 0 layers were replaced by thin ones (energy 0.9), which leaves 75.0 % of the MACs.
     """
     n_kept = sum(row.kept for row in found.rows)
     rule = ", ".join(f"{name} {value:g}" for name, value in found.rule.items())

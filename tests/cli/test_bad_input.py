@@ -420,7 +420,10 @@ def test_training_for_the_cut_that_does_not_fit(compress: CommandLine, files: Pa
         (["--train", "grop_lasso"], 2, "Did you mean 'group_lasso'"),
         (["--train", "group_lasso", "--train-option", "strenth=1"], 2, "`--train-option` must be one of"),
         (["--train", "group_lasso", "--train-epochs", "0"], 2, "`--train-epochs` must be at least 1"),
-        (["--train", "trained_rank"], 4, "says nothing of channels"),
+        (["--train", "trained_rank"], 2, "Add --decompose channel"),
+        (["--train", "trained_rank", "--decompose", "tucker3"], 2, "Did you mean 'tucker2'"),
+        (["--decompose", "linear", "--alternatives"], 2, "Nothing is pruned without a budget"),
+        (["--decompose", "linear", "--decompose-option", "energy=2"], 2, "above 0 and at most 1"),
     ):
         run = compress.folder / "run"
         assert sentence in compress.refused(code, *given, *more, "-o", run), more
