@@ -87,8 +87,10 @@ def open_service(opening: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str
         file = Path(request["file"])
         require_accepted(target, file)
         if "against" in request:
-            found = turns(loaded(file), loaded(Path(request["against"])), request["rounds"], request["burst_s"])
-            del runners[file]
+            try:
+                found = turns(loaded(file), loaded(Path(request["against"])), request["rounds"], request["burst_s"])
+            finally:  # the next file may have the same name
+                runners.pop(file, None)
             both: dict[str, Any] = to_plain(found)
             return both
         if "burst_s" in request:

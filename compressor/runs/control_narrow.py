@@ -24,14 +24,18 @@ def make_narrow(record: Record) -> None:
     It has as many multiply-accumulates as the compressed model, as nearly below as the steps of widths allow. Its
     channels are the first of each group: it is timed, and would have to be trained to be of any other use.
     """
-    control, plan, coverage = record.control, record.plan, record.coverage
+    control, plan = record.control, record.plan
+    # Of the architecture as it was given, where layers of it were split.
+    source, coverage = (
+        (record.whole.source, record.whole.coverage) if record.whole else (record.source, record.coverage)
+    )
     if control is None or control.kind != ControlKind.NARROW.value or plan is None or coverage is None:
         return
     share = plan.macs[1] / plan.macs[0]
     if not 0 < share < 1:
         record.control = replace(control, unmade="nothing was removed, so there is nothing narrower to compare with")
         return
-    module, options = record.source.module, record.options
+    module, options = source.module, record.options
     context, round_to = MethodContext(module, options.seed), max(0, options.round_to)
     planner = Planner(coverage.groups, coverage.cost, _Indifferent(), context, "local", round_to)
     widths = planner.widths(Budget("macs", share))

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from compressor.graph.cost import measure_cost
+from compressor.report.schema import SplitRow
 from compressor.runs.choose import choose
 from compressor.runs.control import load_control
 from compressor.runs.control_narrow import make_narrow
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets
+from compressor.runs.low_rank import split_source
+from compressor.runs.record import Whole
 from tests.runs.controlled import folder_of, record_of
 
 
@@ -70,3 +73,17 @@ def test_other_controls_are_left_alone():
     record = record_of(control="timm:resnet26")
     make_narrow(record)
     assert record.control is None
+
+
+def test_it_is_of_the_architecture_whose_layers_were_split(tmp_path):
+    record = record_of(control="narrow", decompose="channel", macs=0.1, round_to=1)
+    folder = folder_of(tmp_path, record)
+    load_control(record, folder)
+    whole = record.source
+    record.whole = Whole(whole, cover(whole.module, whole.inputs))
+    record.source = split_source(whole, "channel", [SplitRow("2", (8,), 2, 1, 0.5, None, True, "")])
+    record.coverage = cover(record.source.module, whole.inputs)
+    record.plan, record.budget_met = choose(record, Datasets(), folder)
+    make_narrow(record)
+    assert type(record.control.module[2]) is type(whole.module[2])
+    assert 0.8 * record.plan.macs[1] <= macs_of(record) <= record.plan.macs[1]
