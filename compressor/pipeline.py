@@ -44,6 +44,7 @@ from compressor.runs.result import CompressedModel
 from compressor.runs.rewriting import cover_rewritten
 from compressor.runs.saved import load_program, replay
 from compressor.runs.timing import time_against_original
+from compressor.runs.tracking import CURVES, TRACKERS, tracked
 from compressor.runs.training import check_training, train_for_the_cut
 from compressor.surgery.cut import cut_copy
 from exporters.signature import ExampleInputs
@@ -130,7 +131,8 @@ def compress_file(options: RunOptions, progress: Progress) -> CompressedModel | 
         path = options.output_folder
         folder = RunFolder.claim(path, options, source.sha256) if is_main_process() else RunFolder(path)
     try:
-        result = run(_with_preprocessing(source, data), options, data, folder, progress)
+        with tracked(options.track if is_main_process() else (), path / CURVES, progress) as told:
+            result = run(_with_preprocessing(source, data), options, data, folder, told)
         if not is_main_process():
             return None
         result.save()
@@ -189,6 +191,9 @@ def compress(
     if control is not None:
         given["control"] = type(live).__name__ if live is not None else str(control)
     chosen = options_from(given)
+    if chosen.track:
+        step = "Give a `progress` whose `measured` keeps the numbers."
+        raise InvalidOption("compress", "track", "left out from Python", ", ".join(chosen.track), step)
     check_names(chosen)
     check_options(chosen, importance is not None)
     inputs = ExampleInputs.of(example_inputs, model)
@@ -254,6 +259,8 @@ def check_options(options: RunOptions, trained: bool = False) -> None:
     check_low_rank(options)
     check_recoveries(options)
     check_rungs(options)
+    for name in options.track:
+        TRACKERS.load(name)
 
 
 def _sample_shape(options: RunOptions) -> tuple[int, int, int] | None:

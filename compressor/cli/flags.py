@@ -195,6 +195,43 @@ Flip = Annotated[
     bool | None,
     _option("Mirror training images at random (photographs; not digits or text).", RECOVERY, "--flip", metavar=SWITCH),
 ]
+Augment = Annotated[
+    str | None,
+    _option(
+        "Other ways to vary training images, in order: mixup, cutmix, guided_mixup, catch_up_mix, ... "
+        "(`compress methods`).",
+        RECOVERY,
+        metavar="NAME,...",
+    ),
+]
+AugmentOption = Annotated[
+    list[str] | None, _option("Option of --augment. Repeatable.", RECOVERY, metavar="AUGMENTATION.NAME=VALUE")
+]
+Features = Annotated[
+    str | None,
+    _option(
+        "Fine-tune towards the original's feature maps as well: attention_transfer, feature_affinity, "
+        "fast_feature_affinity.",
+        RECOVERY,
+        metavar="NAME",
+    ),
+]
+FeaturesOption = Annotated[
+    list[str] | None,
+    _option("Option of --features; weight=0.5 is how much it counts. Repeatable.", RECOVERY, metavar="NAME=VALUE"),
+]
+Compile = Annotated[
+    str | None,
+    _option(
+        "Whether torch.compile makes the passes of training. (default: auto, where it is faster and training is long)",
+        RECOVERY,
+        metavar="auto|always|never",
+    ),
+]
+Track = Annotated[
+    str | None,
+    _option("Keep the curves of training in RUN/curves: tensorboard, mlflow.", RECOVERY, metavar="NAME,..."),
+]
 
 Export = Annotated[
     str | None,
@@ -282,7 +319,7 @@ Json = Annotated[
 ]
 
 # Flags that take several values in one word, separated by commas.
-LISTS = frozenset({"export", "on", "prune", "recover", "mean", "std"})
+LISTS = frozenset({"export", "on", "prune", "recover", "mean", "std", "augment", "track"})
 
 
 def typed(**flags: Any) -> dict[str, Any]:

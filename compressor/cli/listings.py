@@ -18,10 +18,13 @@ def methods() -> None:
         ("compressor.methods", "Methods"),
         ("compressor.training.regularizers", "Regularizers (--train)"),
         ("compressor.recovery", "Recoveries"),
+        ("compressor.training.augmentations", "Augmentations (--augment)"),
+        ("compressor.training.losses", "Losses of feature maps (--features)"),
     ):
         plugins = PluginFolder(folder, title)
-        rows = [_line(name, plugins.load(name)) for name in plugins.names()]
-        _print(title, COLUMNS, rows)
+        found = ((name, plugins.load(name)) for name in plugins.names())
+        # The other losses are always there, and have options of their own.
+        _print(title, COLUMNS, [_line(name, kind) for name, kind in found if hasattr(kind, "summary")])
     _print("Decompositions (--decompose)", COLUMNS, [_line(name, kind) for name, kind in KINDS.items()])
 
 
@@ -46,7 +49,8 @@ def formats() -> None:
 
 
 def _line(name: str, kind: Any) -> tuple[str, ...]:
-    return name, _does(kind), ", ".join(sorted(kind.needs)) or "nothing", _year(kind.paper), kind.paper
+    needs = ", ".join(sorted(getattr(kind, "needs", ()))) or "nothing"
+    return name, _does(kind), needs, _year(kind.paper), kind.paper
 
 
 def _does(kind: Any) -> str:

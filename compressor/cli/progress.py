@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 LINE_EVERY_S = 10.0
 
@@ -47,6 +58,7 @@ class ConsoleProgress:
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            _TimeLeft(compact=True),
             TextColumn("[dim]{task.fields[note]}"),
             console=self.console,
             transient=True,
@@ -88,6 +100,17 @@ class ConsoleProgress:
         """One line."""
         self.console.print(escape(sentence))
 
+    def measured(self, title: str, step: int, values: Mapping[str, float]) -> None:
+        """The bar's note says as much as fits a line."""
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """Where it can be known."""
+
+    def render(self, task: Task) -> Text:
+        known = task.total is not None and task.time_remaining is not None
+        return Text.assemble(super().render(task), (" left", "dim")) if known else Text()
+
 
 class _Bar:
     def __init__(self, bars: Progress, task: TaskID) -> None:
@@ -112,8 +135,15 @@ class _Lines:
         now = time.monotonic()
         if now - self.last >= LINE_EVERY_S:
             self.last = now
-            share = f" {self.done / self.total:.0%}" if self.total else ""
-            self.console.print(escape(f"{self.title}:{share} {self.note}".rstrip()))
+            self.console.print(escape(f"{self.title}:{self._share(now)} {self.note}".rstrip()))
+
+    def _share(self, now: float) -> str:
+        """How much is done, and how long the rest will take."""
+        if not self.total or not self.done:
+            return ""
+        left_s = (now - self.started) * max(0.0, self.total / self.done - 1)
+        left = f"{left_s / 60:.0f} min" if left_s >= 100 else f"{left_s:.0f} s"
+        return f" {self.done / self.total:.0%}, about {left} left,"
 
     def finish(self) -> None:
         """Says how long it took, if it took long."""

@@ -54,6 +54,8 @@ ONE_A_FLAG = {
     "recover_options": "recover_option",
     "train_options": "train_option",
     "decompose_options": "decompose_option",
+    "augment_options": "augment_option",
+    "features_options": "features_option",
 }  # typed once for each item
 # Options that say how a run is shown or stored; a run is the same run without them.
 PRESENTATION = frozenset({"output", "force", "quiet", "json", "recipe"})
@@ -105,6 +107,12 @@ class RunOptions:
     lr: float = 0.0  # peak learning rate; 0: the plug-in's default
     train_batch_size: int = 0  # 0: the plug-in's default
     flip: bool = False  # mirrored images are as good as the originals (photographs, not digits)
+    augment: tuple[str, ...] = ()  # augmentations in order, besides those that are always there
+    augment_options: tuple[str, ...] = ()  # augmentation.name=value
+    features: str = ""  # a loss of feature maps, beside the others of fine-tuning; empty: none
+    features_options: tuple[str, ...] = ()  # name=value
+    compile: str = ""  # whether torch.compile makes the passes of training: "auto", "always", "never"; empty: auto
+    track: tuple[str, ...] = ()  # who keeps the curves of training; empty: nobody
     # Files
     export: tuple[str, ...] = ()  # empty: onnx
     opset: int = 0  # 0: the exporter's default
@@ -174,12 +182,19 @@ class RunOptions:
             ("lr", trains or self.train),
             ("train_batch_size", trains or self.train),
             ("flip", trains or self.train),
+            ("augment", trains or self.train),
+            ("features", trains),
+            ("compile", trains or self.train),
+            ("track", trains or self.train),
         ):
             if getattr(self, option) and not used:
                 step = "Add --finetune-epochs 3, for example."
                 raise InvalidOption(
                     "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
                 )
+        for option, of in (("augment_options", "augment"), ("features_options", "features")):
+            if getattr(self, option) and not getattr(self, of):
+                raise InvalidOption("compress", flag(option), f"used with {flag(of)}", getattr(self, option))
         self._check_training()
         self._check_low_rank()
         self._check_ladder()

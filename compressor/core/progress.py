@@ -6,7 +6,7 @@ gets `SilentProgress`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Progress(Protocol):
     def note(self, sentence: str) -> None:
         """One line that people should read: a default chosen, a group set aside."""
 
+    def measured(self, title: str, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of a long piece of work, for whoever draws curves; `title` is its step's, `step` counts from 1."""
+
 
 class _SilentStep:
     def advance(self, n: float = 1.0, note: str = "") -> None:
@@ -43,3 +46,6 @@ class SilentProgress:
 
     def note(self, sentence: str) -> None:
         """Drops the sentence."""
+
+    def measured(self, title: str, step: int, values: Mapping[str, float]) -> None:
+        """Drops the numbers."""

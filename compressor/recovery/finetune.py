@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +12,12 @@ from compressor.data.batches import from_batches
 from compressor.data.dataset import ImageDataset
 from compressor.training.augmentations.horizontal_flip import HorizontalFlip
 from compressor.training.augmentations.random_crop import RandomCrop
+from compressor.training.chosen import chosen_augmentations, chosen_features
 from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.losses.distillation import Distillation
 from compressor.training.protocols import Augmentation, Loss
-from compressor.training.recipe import Recipe
+from compressor.training.recipe import AUTO, Recipe
 from compressor.training.update import Objective
 
 OWNER = "fine-tuning"
@@ -24,6 +26,8 @@ OWNER = "fine-tuning"
 @dataclass(frozen=True)
 class FineTune:
     """Minimises (1 - a) * cross-entropy + a * distillation, where a is `distill`; only distillation without labels.
+
+    A loss of feature maps may come on top (`features`).
 
     Options:
         epochs: passes over the training images, at least 1.
@@ -37,6 +41,12 @@ class FineTune:
         crop: shift images by up to an eighth of their side.
         flip: mirror half of the images left to right. Off unless asked for: right for photographs, wrong for
             characters, signs and whatever else has a left and a right.
+        augment: other augmentations by name, in order; one of them may mix images. Also where the images came from
+            Python, which are else not varied.
+        augment_options: theirs, as "cutmix.alpha=0.5".
+        features: a loss that compares feature maps with the original's, by name; "": none.
+        features_options: its options, as "order=1", and "weight=0.5", by which it counts (else 1).
+        clip_norm, averaging, accumulate, precision, compile: as of `compressor.training.recipe.Recipe`.
         checkpoint_minutes: between checkpoints inside an epoch, at least 0.
     """
 
@@ -55,6 +65,15 @@ class FineTune:
     label_smoothing: float = 0.0
     crop: bool = True
     flip: bool = False
+    augment: tuple[str, ...] = ()
+    augment_options: tuple[str, ...] = ()
+    features: str = ""
+    features_options: tuple[str, ...] = ()
+    clip_norm: float = 0.0
+    averaging: float = 0.0
+    accumulate: int = 0
+    precision: str = AUTO
+    compile: str = AUTO
     checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
@@ -62,13 +81,19 @@ class FineTune:
             raise InvalidOption("finetune", "distill", "from 0 to 1", self.distill)
         self.recipe(seed=0)
         self._losses(labelled=True)
+        _, mixing = chosen_augmentations(self.augment, self.augment_options)
+        learns_from_original = self.distill or chosen_features(self.features, self.features_options)
+        if learns_from_original and mixing is not None and not callable(mixing):
+            step = "Leave it out, or train on the labels alone."
+            allowed = "one that mixes the images themselves where the original teaches"
+            raise InvalidOption("finetune", "augment", allowed, ", ".join(self.augment), step)
 
     def apply(self, context: RecoveryContext, progress: Any) -> dict[str, float | int | str]:
         """Trains `context.model` in place on `context.train`, or on `context.batches`.
 
         Returns:
-            epochs, steps, batch size, what was minimised and how images were varied; loss and training accuracy
-            (percent, on augmented images) of each epoch.
+            epochs, steps, batch size, what was minimised and how images were varied, images per second; loss and
+            training accuracy (percent, on augmented images) of each epoch.
 
         Raises:
             DataError: no data, or `distill` is 0 and there are no labels.
@@ -89,13 +114,15 @@ class FineTune:
             progress=progress,
             title=OWNER,
         )
+        varied = [*objective.augmentations, *([objective.mixing] if objective.mixing is not None else [])]
         facts: dict[str, float | int | str] = {
             "epochs": self.epochs,
             "steps": result.step,
             "images": len(dataset),
             "batch_size": min(self.batch_size, len(dataset)),
-            "loss": " + ".join(f"{weight:g} {loss}" for weight, loss in objective.losses),
-            "augmentation": ", ".join(str(one) for one in objective.augmentations) or "none",
+            "loss": " + ".join(f"{weight:g} {loss}" for weight, loss in (*objective.losses, *objective.feature_losses)),
+            "augmentation": ", ".join(str(one) for one in varied) or "none",
+            "images_per_second": round(result.images_per_s, 1),
         }
         facts |= {f"loss_epoch_{i}": round(loss, 6) for i, loss in enumerate(result.losses, 1)}
         facts |= {f"train_accuracy_percent_epoch_{i}": round(a, 3) for i, a in enumerate(result.accuracies_percent, 1)}
@@ -111,11 +138,23 @@ class FineTune:
             warmup=self.warmup,
             seed=seed,
             checkpoint_minutes=self.checkpoint_minutes,
+            clip_norm=self.clip_norm,
+            averaging=self.averaging,
+            accumulate=self.accumulate,
+            precision=self.precision,
+            compile=self.compile,
         )
 
     def objective(self, dataset: ImageDataset) -> Objective:
         """What is minimised on these images, and how they are varied."""
-        return Objective(self._losses(dataset.labelled), augmentations=self._augmentations(dataset))
+        named, mixing = chosen_augmentations(self.augment, self.augment_options)
+        features = chosen_features(self.features, self.features_options)
+        return Objective(
+            self._losses(dataset.labelled),
+            feature_losses=[features] if features is not None else [],
+            augmentations=[*self._augmentations(dataset, named), *named],
+            mixing=mixing,
+        )
 
     def _losses(self, labelled: bool) -> list[tuple[float, Loss]]:
         share = self.distill if labelled else 1.0
@@ -125,10 +164,12 @@ class FineTune:
         ]
         return [(weight, loss) for weight, loss in both if weight > 0]
 
-    def _augmentations(self, dataset: ImageDataset) -> list[Augmentation]:
+    def _augmentations(self, dataset: ImageDataset, named: Sequence[Augmentation]) -> list[Augmentation]:
+        """Those of the switches that are not named as well."""
         if dataset.preprocessing is None:  # inputs given from Python: we do not know that they are pictures
             return []
-        return ([RandomCrop()] if self.crop else []) + ([HorizontalFlip()] if self.flip else [])
+        switched = ([RandomCrop()] if self.crop else []) + ([HorizontalFlip()] if self.flip else [])
+        return [one for one in switched if type(one) not in map(type, named)]
 
 
 def _dataset(context: RecoveryContext) -> ImageDataset:

@@ -34,7 +34,7 @@ OUR_FILES = frozenset(
 # Files and timings are always made anew, so an interrupted run may go on with others; and the model may be renamed.
 DONE_ANEW = frozenset(
     {"model", "export", "opset", "on", "threads", "batch_size", "control"}
-    | {"control_arch", "control_args", "control_accuracy", "alternatives"}
+    | {"control_arch", "control_args", "control_accuracy", "alternatives", "track"}
 )
 CONTROL = "control"  # the control's files, in `work`
 # What the same command makes anew: the files of the original, of trials and of the control, which are timed.

@@ -23,7 +23,7 @@ from compressor.runs.folder import RunFolder
 from compressor.runs.meter import ACCURACY, Meter
 from compressor.runs.processes import is_main_process, same_for_all
 from compressor.runs.record import Record
-from compressor.runs.recoveries import FINETUNE, RECOVERIES, context_of, training_options
+from compressor.runs.recoveries import FINETUNE, RECOVERIES, context_of, tuning_options
 from compressor.runs.rungs import CUT, Rung, known_repairs, rungs
 from compressor.runs.saved import load_weights, save_weights
 
@@ -212,4 +212,4 @@ def _note_on_resolution(record: Record, meter: Meter) -> None:
 
 def _make(rung: Rung, options: RunOptions) -> Any:
     kind = RECOVERIES.load(rung.recovery)
-    return kind(**training_options(options, rung.epochs)) if rung.recovery == FINETUNE else kind()
+    return kind(**tuning_options(options, rung.epochs)) if rung.recovery == FINETUNE else kind()

@@ -59,6 +59,12 @@ def check_names(options: RunOptions) -> None:
     for name in options.recover:
         if name != "none":
             PluginFolder("compressor.recovery", "recovery").require(name)
+    for name in options.augment:
+        PluginFolder("compressor.training.augmentations", "augmentation").require(name)
+    if options.features:
+        PluginFolder("compressor.training.losses", "loss").require(options.features)
+    for name in options.track:
+        PluginFolder("compressor.training.trackers", "tracker").require(name)
     for name in options.formats:
         plugin: Any = format_class(name)
         require_installed(plugin)

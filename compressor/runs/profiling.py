@@ -45,6 +45,9 @@ class _Labelled:
     def note(self, sentence: str) -> None:
         self.progress.note(sentence)
 
+    def measured(self, title: str, step: int, values: Mapping[str, float]) -> None:
+        self.progress.measured(title, step, values)
+
 
 def profile(
     paths: Sequence[str | Path],

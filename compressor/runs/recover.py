@@ -16,7 +16,7 @@ from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
 from compressor.runs.processes import is_main_process
 from compressor.runs.record import Record
-from compressor.runs.recoveries import FINETUNE, RECOVERIES, context_of, training_options
+from compressor.runs.recoveries import FINETUNE, RECOVERIES, context_of, tuning_options
 from compressor.runs.saved import load_weights, save_weights
 
 
@@ -114,7 +114,7 @@ def _make(name: str, options: RunOptions, labelled: bool) -> Any:
     typed = plugin_options(kind, name, "--recover-option", _options_of(name, options))
     if name != FINETUNE:
         return kind(**typed)
-    values = training_options(options, options.finetune_epochs)
+    values = tuning_options(options, options.finetune_epochs)
     if labelled and not options.distill:  # without labels there is nothing else to learn from
         values["distill"] = 0.0
     return kind(**values | typed)

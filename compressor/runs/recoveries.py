@@ -18,9 +18,17 @@ FINETUNE = "finetune"
 
 
 def training_options(options: RunOptions, epochs: int) -> dict[str, Any]:
-    """The run's options that fine-tuning has, too; what was not said is left to its defaults."""
-    offered = {"epochs": epochs, "lr": options.lr, "batch_size": options.train_batch_size, "flip": options.flip}
+    """The run's options of all training, as `FineTune` has them; what was not said is left to its defaults."""
+    offered: dict[str, Any] = {"epochs": epochs, "lr": options.lr, "batch_size": options.train_batch_size}
+    offered |= {"flip": options.flip, "augment": options.augment, "augment_options": options.augment_options}
+    offered["compile"] = options.compile
     return {name: value for name, value in offered.items() if value}
+
+
+def tuning_options(options: RunOptions, epochs: int) -> dict[str, Any]:
+    """Those of training after the cut, where there is an original to learn from."""
+    features = {"features": options.features, "features_options": options.features_options}
+    return training_options(options, epochs) | {name: value for name, value in features.items() if value}
 
 
 def context_of(

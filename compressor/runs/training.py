@@ -45,6 +45,7 @@ def check_training(options: RunOptions, given: bool = False) -> None:
     """
     if options.train:
         _regularizer(options.train, options.train_options)
+        _settings(options)
         if given:
             raise InvalidOption("compress", "importance", "left out with train", "a value")
     elif options.criterion == TRAINED and not given:
@@ -132,10 +133,7 @@ def train_for_the_cut(record: Record, data: Datasets, folder: RunFolder) -> Sour
 def _trained(
     module: nn.Module, hook: Hook, record: Record, dataset: ImageDataset, folder: RunFolder
 ) -> dict[str, float | int | str]:
-    options = record.options
-    epochs = TRAIN_EPOCHS if options.train_epochs is None else options.train_epochs
-    # The same recipe as fine-tuning, without a teacher.
-    settings = FineTune(**training_options(options, epochs), distill=0.0)
+    options, settings = record.options, _settings(record.options)
     result = train(
         module,
         dataset,
@@ -147,9 +145,16 @@ def _trained(
         progress=record.progress,
         title=f"training, {options.train}",
     )
-    facts: dict[str, float | int | str] = {"epochs": epochs, "steps": result.step}
+    rate = round(result.images_per_s, 1)
+    facts: dict[str, float | int | str] = {"epochs": settings.epochs, "steps": result.step, "images_per_second": rate}
     facts |= {f"loss_epoch_{i}": round(loss, 6) for i, loss in enumerate(result.losses, 1)}
     return facts
+
+
+def _settings(options: RunOptions) -> FineTune:
+    """The same recipe as fine-tuning, without a teacher."""
+    epochs = TRAIN_EPOCHS if options.train_epochs is None else options.train_epochs
+    return FineTune(**training_options(options, epochs), distill=0.0)
 
 
 def _importance(hook: Hook) -> dict[str, Tensor]:

@@ -34,6 +34,15 @@ class Position:
     n_images: int = 0
     losses: list[float] = field(default_factory=list)  # mean of each finished epoch
     accuracies_percent: list[float] = field(default_factory=list)  # on augmented training images; empty without labels
+    n_parts: int = 0  # in which a step's images go through the network; 0: not known yet
+    compiled: list[bool] | None = None  # model and teacher, by `torch.compile`; None: not known yet
+    seconds: float = field(default=0.0, compare=False)  # in the loop, with the loading of images
+    n_trained: int = 0  # images in that time
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the whole run; 0 before the first step."""
+        return self.n_trained / self.seconds if self.seconds else 0.0
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

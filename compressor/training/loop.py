@@ -11,24 +11,27 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from compressor.core.errors import ContractViolation, DataError, UnsupportedModel
+from compressor.core.errors import ContractViolation, DataError, InvalidOption, UnsupportedModel
 from compressor.core.progress import Progress, SilentProgress
 from compressor.data.dataset import ImageDataset
 from compressor.data.loader import batch_loader, unpack
+from compressor.training import compiling
 from compressor.training.averaging import WeightAveraging
 from compressor.training.checkpoint import Position, fingerprint, read_checkpoint, save_checkpoint
 from compressor.training.features import stage_layers
 from compressor.training.forward import borrowed, fastest_layout, try_scores
 from compressor.training.hooks import Hook, Moment
-from compressor.training.processes import joined, restore_everywhere, same_everywhere
-from compressor.training.recipe import Recipe
+from compressor.training.parts import free_bytes, parts_needed, saved_bytes, told
+from compressor.training.processes import agreed, joined, restore_everywhere, same_everywhere
+from compressor.training.recipe import ALWAYS, AUTO, NEVER, Recipe, has_bfloat16
 from compressor.training.schedule import EpochBatches, learning_rate
 from compressor.training.tally import Tally
 from compressor.training.update import Objective, Update
@@ -89,27 +92,34 @@ def train(
             stack.enter_context(borrowed(module, accelerator.device))
         devices = [torch.cuda.current_device()] if accelerator.device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices))
-        layout, layers = _meet_the_data(models, dataset, accelerator.device, title, needs)
+        layout, layers, n_bytes = _meet_the_data(models, dataset, accelerator.device, title, needs)
+        if recipe.precision == AUTO:
+            found = "bfloat16" if has_bfloat16(accelerator.device) else "float32"
+            recipe = replace(recipe, precision=agreed(found))
         averaging = [WeightAveraging(model, recipe.averaging)] if recipe.averaging else []
         hooks = (*averaging, *hooks)
         what = (asdict(recipe), objective, hooks, len(dataset), dataset.n_classes, dataset.preprocessing)
         mark = fingerprint(repr(what), *models)
-        update = Update(model, guide, dataset, recipe, objective, hooks, layers, layout, accelerator)
-        run = _Run(model, dataset, recipe, update, hooks, accelerator)
+        run = _Run(model, dataset, recipe, hooks, accelerator)
         run.restore(checkpoints, mark, listener)
+        run.divide(n_bytes, listener)
+        in_parts = replace(recipe, accumulate=run.position.n_parts)
+        update = Update(model, guide, dataset, in_parts, objective, hooks, layers, layout, accelerator)
         stack.callback(model.zero_grad)
-        run.go(checkpoints, mark, listener, title)
+        stack.callback(run.forget_compiled)
+        run.go(update, checkpoints, mark, listener, title)
         same_everywhere(model)
     return run.position
 
 
 def _meet_the_data(
     models: Sequence[nn.Module], dataset: ImageDataset, device: torch.device, title: str, needs: frozenset[str]
-) -> tuple[torch.memory_format, tuple[str, ...]]:
-    """One forward pass of each model on two images: complains of what does not fit.
+) -> tuple[torch.memory_format, tuple[str, ...], float]:
+    """Some forward passes of each model on two images: complains of what does not fit.
 
     Returns:
-        The memory layout that is fastest, and the layers whose maps are compared or mixed, where any are.
+        The memory layout that is fastest, the layers whose maps are compared or mixed, where any are, and the bytes an
+        image that the first model keeps for backward.
     """
     pixels, _ = dataset.batch([0, len(dataset) - 1])
     inputs = dataset.prepare(pixels.to(device))
@@ -121,7 +131,7 @@ def _meet_the_data(
     if "labels" in needs:
         dataset.require_outputs(title, widths[0])
     layers = stage_layers(models, inputs) if "features" in needs else ()
-    return fastest_layout(models, inputs), layers
+    return fastest_layout(models, inputs), layers, saved_bytes(models[0], inputs)
 
 
 class _Run:
@@ -132,16 +142,15 @@ class _Run:
         model: nn.Module,
         dataset: ImageDataset,
         recipe: Recipe,
-        update: Update,
         hooks: Sequence[Hook],
         accelerator: Accelerator,
     ) -> None:
         self.model, self.dataset, self.recipe = model, dataset, recipe
-        self.update, self.hooks, self.accelerator = update, hooks, accelerator
+        self.hooks, self.accelerator = hooks, accelerator
         self.position = Position()
         n_processes = accelerator.num_processes
         batch_size = min(recipe.batch_size, len(dataset)) // n_processes * n_processes
-        if batch_size < 2 * n_processes * recipe.accumulate:  # batch norm needs two
+        if batch_size < 2 * n_processes * max(1, recipe.accumulate):  # batch norm needs two
             parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
             raise DataError(
                 f"{dataset.name}: {len(dataset)} images in batches of {recipe.batch_size} must give {n_processes} "
@@ -167,19 +176,39 @@ class _Run:
                 f"{self.position.step} of {self._n_steps} training steps are done already; going on from there."
             )
 
-    def go(self, checkpoints: Path | None, mark: str, listener: Progress, title: str) -> None:
+    def divide(self, n_bytes: float, listener: Progress) -> None:
+        """Settles in how many parts a step's images go through the network, unless the run began with some already.
+
+        Args:
+            n_bytes: an image, that are kept for backward.
+        """
+        if self.position.n_parts:
+            return
+        n_parts = self.recipe.accumulate
+        if not n_parts:
+            n_images = self.order.batch_size // self.accelerator.num_processes
+            free = free_bytes(self.accelerator.device)
+            if free is not None and self.accelerator.device.type == "cpu":  # which the processes share
+                free //= self.accelerator.num_processes
+            n_parts = agreed(parts_needed(n_images, n_bytes, free))
+            if reason := told(n_images, n_parts, n_bytes, free, self.model):
+                listener.note(reason)
+        self.position.n_parts = n_parts
+
+    def go(self, update: Update, checkpoints: Path | None, mark: str, listener: Progress, title: str) -> None:
         """All steps that are still to do, and what the hooks make of the model in the end."""
         if self.position.step < self._n_steps:
-            self._go_on(checkpoints, mark, listener, title)
+            self._go_on(update, checkpoints, mark, listener, title)
         for hook in self.hooks:
             hook.finish()
 
-    def _go_on(self, checkpoints: Path | None, mark: str, listener: Progress, title: str) -> None:
+    def _go_on(self, update: Update, checkpoints: Path | None, mark: str, listener: Progress, title: str) -> None:
         position, order = self.position, self.order
         wrapped, optimizer, loader = self.accelerator.prepare(
             self.model, self.optimizer, batch_loader(self.dataset, order)
         )
         self.model.train()
+        called = self._called(wrapped, update, listener)
         saved_at = time.monotonic()
 
         def save() -> None:
@@ -199,11 +228,12 @@ class _Run:
                     self.accelerator,
                     step,
                     self._sparsity,
+                    partial(listener.measured, title),
                 )
                 for item in loader:
                     pixels, labels = unpack(item)
                     moment = self._moment()
-                    results = self.update.step(wrapped, optimizer, pixels, labels, moment)
+                    results = update.step(called, optimizer, pixels, labels, moment)
                     position.step += 1
                     tally.add(*results, len(labels), moment)
                     # Only where all processes have just fetched, and before the epoch is over, since it is saved as
@@ -215,6 +245,34 @@ class _Run:
                 for hook in self.hooks:
                     hook.end_epoch(moment)
                 save()
+
+    def forget_compiled(self) -> None:
+        """PyTorch keeps what it compiled of a class, and stops compiling after some."""
+        if any(self.position.compiled or ()):
+            torch.compiler.reset()
+
+    def _called(self, wrapped: nn.Module, update: Update, listener: Progress) -> nn.Module:
+        """The model, or what `torch.compile` makes of it; the update's teacher is replaced as well."""
+        position, wish = self.position, self.recipe.compile
+        impossible = update.hooks_into_layers or self.accelerator.num_processes > 1
+        if impossible and wish == ALWAYS:
+            allowed = "auto or never where feature maps are compared or mixed, and in several processes"
+            raise InvalidOption("training", "--compile", allowed, wish)
+        if impossible or wish == NEVER:
+            return wrapped
+        if position.compiled is not None:
+            calls = compiling.as_before(wrapped, update.teacher, position.compiled)
+        else:
+            n_images = self.order.batch_size // position.n_parts
+            pixels, _ = self.dataset.batch(range(n_images))
+            inputs = update.inputs(pixels.to(self.accelerator.device))
+            n_passes = (self._n_steps - position.step) * position.n_parts
+            calls = compiling.try_compiled(wrapped, update.teacher, inputs, update.autocast, n_passes, wish)
+            if calls.told:
+                listener.note(calls.told)
+        position.compiled = list(calls.compiled)
+        update.teacher = calls.teacher
+        return calls.model
 
     def _moment(self) -> Moment:
         step = self.position.step

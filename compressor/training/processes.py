@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from compressor.training.checkpoint import Position, hook_states, restore_model, tensors_of
 from compressor.training.hooks import Hook
+
+T = TypeVar("T")
 
 
 def joined(device: str) -> Accelerator:
@@ -54,6 +57,13 @@ def restore_everywhere(
     for hook, state in zip(hooks, states[0] or (), strict=True):
         hook.restore(state)
     return position
+
+
+def agreed(value: T) -> T:
+    """What the main process found, in all processes."""
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
 
 
 def same_everywhere(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 import torch
@@ -28,3 +29,19 @@ class Augmentation(Protocol):
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """(N, C, H, W) as stored -> the same shape and type. `generator` is on the CPU and is all the randomness."""
+
+
+class Tracker(Protocol):
+    """Keeps the curves of a run's trainings; made with the folder that it may write to."""
+
+    summary: ClassVar[str]  # one line
+
+    @property
+    def hint(self) -> str:
+        """How people look at the curves."""
+
+    def log(self, title: str, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of one step, from 1, of the training of this title."""
+
+    def close(self) -> None:
+        """Nothing more will come."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from compressor.core.errors import InvalidOption
 
-PRECISIONS = ("float32", "bfloat16")
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+PRECISIONS = (AUTO, "float32", "bfloat16")
+COMPILING = (AUTO, ALWAYS, NEVER)
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,13 @@ class Recipe:
         weight_decay: at least 0; not applied to biases and norm layers (parameters with one axis).
         warmup: share of all steps in which the learning rate rises, 0 to below 1.
         accumulate: parts in which a step's images go through the network, at least 1, for those that do not fit into
-            memory together; norm layers see a part at a time.
+            memory together; norm layers see a part at a time. 0: as few as the free memory allows.
         clip_norm: largest length of all gradients together, above 0; 0: as they are.
         averaging: of the weights over the steps, as `averaging.WeightAveraging` does it, 0 to below 1; 0: none.
-        precision: of the forward and backward passes, "float32" or "bfloat16"; weights and updates stay float32.
+        precision: of the forward and backward passes, "float32", "bfloat16", or "auto": bfloat16 where the device
+            multiplies it faster. Weights and updates stay float32.
+        compile: whether `torch.compile` makes the passes: "auto" where it was timed and is faster, and the training is
+            long enough for it to pay; "always" or "never". Its results differ from the others in the last digits.
         seed: orders and augmentations follow from it.
         checkpoint_minutes: between checkpoints inside an epoch, at least 0; each epoch ends with one anyway.
     """
@@ -35,10 +42,11 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.1
-    accumulate: int = 1
+    accumulate: int = 0
     clip_norm: float = 0.0
     averaging: float = 0.0
-    precision: str = "float32"
+    precision: str = AUTO
+    compile: str = AUTO
     seed: int = 0
     checkpoint_minutes: float = 5.0
 
@@ -50,12 +58,22 @@ class Recipe:
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("warmup", 0 <= self.warmup < 1, "from 0 to below 1"),
-            ("accumulate", self.accumulate >= 1, "at least 1"),
+            ("accumulate", self.accumulate >= 0, "at least 0"),
             ("clip_norm", 0 <= self.clip_norm < float("inf"), "at least 0"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
             ("precision", self.precision in PRECISIONS, " or ".join(PRECISIONS)),
+            ("compile", self.compile in COMPILING, " or ".join(COMPILING)),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
         )
         for option, holds, allowed in limits:
             if not holds:
                 raise InvalidOption("training", option, allowed, getattr(self, option))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it; without, it is slower than float32 and less exact."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Asked of PyTorch's own detection, where this version has it.
+    known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(ask() for ask in known if ask is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -35,12 +35,19 @@ class Tally:
         accelerator: Accelerator,
         step: Step,
         sparsity: Callable[[], float | None],
+        measured: Callable[[int, Mapping[str, float]], None],
     ) -> None:
+        """
+        Args:
+            measured: is told the number of the step, from 1, and what was found in it.
+        """
         self.position, self.recipe, self.n_per_epoch, self.labelled = position, recipe, n_per_epoch, labelled
-        self.accelerator, self.step, self.sparsity = accelerator, step, sparsity
+        self.accelerator, self.step, self.sparsity, self.measured = accelerator, step, sparsity, measured
         self.steps_per_fetch = 1 if accelerator.device.type == "cpu" else _STEPS_PER_FETCH
         self.waiting: list[tuple[Tensor, Tensor, int, Moment]] = []
-        self._sparse_note, self._looked_at = "", -math.inf
+        self._sparse: float | None = None
+        self._looked_at = -math.inf
+        self._fetched_at = time.monotonic()
 
     def add(self, loss: Tensor, n_correct: Tensor, n_images: int, moment: Moment) -> None:
         """One step's results, of this process: two scalars on the device, and the number of images."""
@@ -75,26 +82,46 @@ class Tally:
             position.loss_sum += loss * n_images
             position.n_correct += n_correct
             position.n_images += n_images
-        epoch = (position.step - 1) // self.n_per_epoch + 1
-        note = f"epoch {epoch}/{self.recipe.epochs}, loss {position.loss_sum / position.n_images:.4f}"
-        if self.labelled:
-            note += f", accuracy {100 * position.n_correct / position.n_images:.1f} %"
-        self.step.advance(len(self.waiting), note + self._sparsity())
+            position.n_trained += n_images
+            values = {"loss": loss, "learning_rate": moment.lr}
+            if self.labelled:
+                values["accuracy_percent"] = 100 * n_correct / n_images
+            self.measured(moment.step + 1, values)
+        position.seconds += self._seconds_since_fetch()
+        self._look_at_sparsity()
+        self.step.advance(len(self.waiting), self._note())
         self.waiting.clear()
 
-    def _sparsity(self) -> str:
-        """Looked up now and then, since it reads all weights."""
+    def _seconds_since_fetch(self) -> float:
+        before, self._fetched_at = self._fetched_at, time.monotonic()
+        return self._fetched_at - before
+
+    def _look_at_sparsity(self) -> None:
+        """Now and then, since it reads all weights."""
         if time.monotonic() - self._looked_at >= _SPARSITY_S:
             self._looked_at = time.monotonic()
-            share = self.sparsity()
-            self._sparse_note = "" if share is None else f", sparsity {share:.1%}"
-        return self._sparse_note
+            self._sparse = self.sparsity()
+            if self._sparse is not None:
+                self.measured(self.position.step, {"sparsity": self._sparse})
+
+    def _note(self) -> str:
+        position = self.position
+        epoch = (position.step - 1) // self.n_per_epoch + 1
+        parts = [f"epoch {epoch}/{self.recipe.epochs}", f"loss {position.loss_sum / position.n_images:.4f}"]
+        if self.labelled:
+            parts.append(f"accuracy {100 * position.n_correct / position.n_images:.1f} %")
+        if self._sparse is not None:
+            parts.append(f"sparsity {self._sparse:.1%}")
+        return ", ".join([*parts, f"{position.images_per_s:.0f} images/s"])
 
     def close_epoch(self) -> None:
         """Moves the epoch's means to the history."""
         self.fetch()
         position = self.position
         position.losses.append(position.loss_sum / position.n_images)
+        values = {"epoch_loss": position.losses[-1], "images_per_second": position.images_per_s}
         if self.labelled:
             position.accuracies_percent.append(100 * position.n_correct / position.n_images)
+            values["epoch_accuracy_percent"] = position.accuracies_percent[-1]
+        self.measured(position.step, values)
         position.loss_sum, position.n_correct, position.n_images = 0.0, 0, 0

@@ -64,7 +64,8 @@ class Update:
             model: as the user knows it; `step` is given what wraps it.
             layers: whose maps feature losses compare, and where feature mixing mixes.
         """
-        self._model, self._teacher, self._dataset, self._recipe = model, teacher, dataset, recipe
+        self.teacher = teacher  # may be replaced by what computes the same
+        self._model, self._dataset, self._recipe = model, dataset, recipe
         self._objective, self._hooks, self._layers, self._layout = objective, hooks, layers, layout
         self._accelerator = accelerator
 
@@ -125,10 +126,10 @@ class Update:
         objective = self._objective
         with ExitStack() as stack:
             mixed = self._mixed(pixels, generator, stack)
-            inputs = self._inputs(pixels if mixed is None else mixed.pixels)
+            inputs = self.inputs(pixels if mixed is None else mixed.pixels)
             shown, guidance = self._guidance(inputs, stack)
             seen = self._recorded(self._model, stack)
-            with self._autocast():
+            with self.autocast():
                 scores = class_scores(wrapped(inputs), OWNER)  # (N, K)
             scores = scores.float()
             right = labels if mixed is None or not self._dataset.labelled else mixed.targets(labels, scores.shape[1])
@@ -151,19 +152,26 @@ class Update:
 
     def _guidance(self, inputs: Tensor, stack: ExitStack) -> tuple[Recording | None, Tensor | None]:
         """The teacher's maps and scores, without gradient."""
-        if self._teacher is None:
+        if self.teacher is None:
             return None, None
-        shown = self._recorded(self._teacher, stack)
-        with torch.no_grad(), self._autocast():
-            return shown, class_scores(self._teacher(inputs), OWNER).float()
+        shown = self._recorded(self.teacher, stack)
+        with torch.no_grad(), self.autocast():
+            return shown, class_scores(self.teacher(inputs), OWNER).float()
 
     def _recorded(self, model: nn.Module, stack: ExitStack) -> Recording | None:
         return stack.enter_context(recording(model, self._layers)) if self._objective.feature_losses else None
 
-    def _inputs(self, pixels: Tensor) -> Tensor:
+    @property
+    def hooks_into_layers(self) -> bool:
+        """Whether passes are watched, or changed, on their way."""
+        return bool(self._layers)
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Stored pixels (N, C, H, W) -> what the model takes."""
         return self._dataset.prepare(pixels).contiguous(memory_format=self._layout)
 
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
+    def autocast(self) -> torch.autocast | nullcontext[None]:
+        """What forward passes run in."""
         if self._recipe.precision == "float32":
             return nullcontext()
         return torch.autocast(self._accelerator.device.type, torch.bfloat16)

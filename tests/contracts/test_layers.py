@@ -21,6 +21,7 @@ PLUGINS = {
     "compressor.training.augmentations": "tests/training/augmentations",
     "compressor.training.penalties": "tests/training/penalties",
     "compressor.training.regularizers": "tests/training/regularizers",
+    "compressor.training.trackers": "tests/training/trackers",
     "exporters.formats": "tests/exporters/formats",
 }
 

@@ -20,6 +20,9 @@ class Listener:
     def note(self, sentence):
         self.notes.append(sentence)
 
+    def measured(self, _title, _step, _values):
+        return None
+
     def step(self, _title, _total=None):
         return self
 

@@ -40,6 +40,7 @@ def test_facts_for_the_report():
     assert facts["augmentation"] == "RandomCrop(share=0.125)"
     assert (facts["epochs"], facts["steps"], facts["images"], facts["batch_size"]) == (2, 8, 64, 16)
     assert {"loss_epoch_1", "loss_epoch_2", "train_accuracy_percent_epoch_2"} <= facts.keys()
+    assert facts["images_per_second"] > 0
 
 
 def test_without_labels_only_distillation():
@@ -64,6 +65,34 @@ def test_only_labels():
 def test_flips_only_if_asked_for():
     assert "Flip" not in apply(train=dataset())["augmentation"]
     assert "HorizontalFlip(probability=0.5)" in apply(options={"flip": True}, train=dataset())["augmentation"]
+
+
+def test_named_augmentations_come_after_the_usual_ones():
+    facts = apply(options={"augment": ("random_crop", "mixup"), "flip": True}, train=dataset())
+    assert facts["augmentation"] == (
+        "HorizontalFlip(probability=0.5), RandomCrop(share=0.125), Mixup(alpha=0.2, probability=1.0)"
+    )
+    options = {"augment": ("cutmix",), "augment_options": ("cutmix.alpha=0.5",), "crop": False}
+    assert apply(options=options, train=dataset())["augmentation"] == "CutMix(alpha=0.5, probability=1.0)"
+    with pytest.raises(InvalidOption, match="mixes the images themselves"):
+        FineTune(augment=("catch_up_mix",))
+    with pytest.raises(InvalidOption, match="mixes the images themselves"):
+        FineTune(augment=("catch_up_mix",), distill=0.0, features="attention_transfer")
+    alone = {"augment": ("catch_up_mix",), "distill": 0.0, "crop": False}
+    assert apply(options=alone, train=dataset())["augmentation"] == "CatchUpMix(alpha=1.0)"
+
+
+def test_feature_maps_of_the_original():
+    """The student is the original: its maps are equal, so the loss is that of the scores alone."""
+    options = {"features": "attention_transfer", "features_options": ("weight=0.5",), "crop": False, "distill": 1.0}
+    facts = apply(options=options, train=dataset())
+    assert facts["loss"] == "1 Distillation(temperature=4.0) + 0.5 AttentionTransfer(squared=False)"
+    original = network()
+    damaged = copy.deepcopy(original)
+    with torch.no_grad():
+        damaged[0].weight += 0.5 * torch.randn_like(damaged[0].weight)
+    apart = apply(damaged, original, {**options, "features_options": ("weight=5",)}, train=dataset())
+    assert apart["loss_epoch_2"] < apart["loss_epoch_1"] > facts["loss_epoch_1"]
 
 
 def test_batches_from_python_are_not_augmented():

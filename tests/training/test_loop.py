@@ -139,7 +139,23 @@ def test_progress_tells_epoch_loss_and_accuracy(tiny):
     listener = tiny.Listener()
     tiny.run(tiny.network(), progress=listener)
     assert listener.titles == [("training", 18)]
-    assert re.fullmatch(r"epoch 3/3, loss \d\.\d{4}, accuracy \d+\.\d %", listener.step_notes[-1])
+    expected = r"epoch 3/3, loss \d\.\d{4}, accuracy \d+\.\d %, \d+ images/s"
+    assert re.fullmatch(expected, listener.step_notes[-1])
+
+
+def test_numbers_for_curves(tiny):
+    listener = tiny.Listener()
+    result = tiny.run(tiny.network(), progress=listener)
+    assert {title for title, _, _ in listener.measurements} == {"training"}
+    of_steps = {step: values for _, step, values in listener.measurements if "loss" in values}
+    of_epochs = {step: values for _, step, values in listener.measurements if "epoch_loss" in values}
+    assert list(of_steps) == list(range(1, 19)) and list(of_epochs) == [6, 12, 18]
+    assert all(values.keys() == {"loss", "learning_rate", "accuracy_percent"} for values in of_steps.values())
+    assert [values["epoch_loss"] for values in of_epochs.values()] == result.losses
+    assert [values["epoch_accuracy_percent"] for values in of_epochs.values()] == result.accuracies_percent
+    first = [of_steps[step]["loss"] for step in range(1, 7)]
+    assert sum(first) / 6 == pytest.approx(result.losses[0])
+    assert result.n_trained == 3 * 96 and result.images_per_s == pytest.approx(288 / result.seconds)
 
 
 def test_two_processes_share_the_work(tiny, tmp_path):

@@ -74,6 +74,7 @@ class Listener:
 
     def __init__(self, on_step=lambda n: None):
         self.titles, self.notes, self.step_notes, self.on_step, self.n = [], [], [], on_step, 0
+        self.measurements = []
 
     @contextmanager
     def step(self, title, total=None):
@@ -87,6 +88,9 @@ class Listener:
 
     def note(self, sentence):
         self.notes.append(sentence)
+
+    def measured(self, title, step, values):
+        self.measurements.append((title, step, values))
 
 
 def main():

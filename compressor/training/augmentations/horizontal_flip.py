@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ class HorizontalFlip:
     Options:
         probability: of each image to be mirrored, above 0 to 1.
     """
+
+    summary: ClassVar[str] = "half of the images mirrored, left to right"
+    paper: ClassVar[str] = ""
+    use_when: ClassVar[str] = "left and right mean the same, as in photographs (--flip is short for it)"
 
     probability: float = 0.5
 

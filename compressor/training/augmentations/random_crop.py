@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ class RandomCrop:
     Options:
         share: the farthest shift as a share of the side, above 0 to 0.5; with 0.125 a side of 32 moves by up to 4.
     """
+
+    summary: ClassVar[str] = "images shifted by up to an eighth of their side"
+    paper: ClassVar[str] = ""
+    use_when: ClassVar[str] = "another shift than the usual one is wanted: it is on by itself"
 
     share: float = 0.125
 

@@ -1,0 +1,1 @@
+"""Who keeps the curves of a training: one tracker a file."""
