@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from compressor.data.dataset import ImageDataset
 
 
 def batch_loader(dataset: ImageDataset, batches: Iterable[Sequence[int]]) -> DataLoader[Any]:
-    """Loads the batches of indices that `batches` yields, in its order; pass each item through `unpack`."""
+    """Loads the batches of indices that `batches` yields, in its order; `batches_of` reads it."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_workers = 0 if dataset.in_memory else min(8, usable)
     return DataLoader(
@@ -27,16 +27,24 @@ def batch_loader(dataset: ImageDataset, batches: Iterable[Sequence[int]]) -> Dat
     )
 
 
-def unpack(item: Any) -> tuple[Tensor, Tensor]:
-    """(stored pixels (N, C, H, W), labels (N,)) of what a loader yields.
+def batches_of(loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(stored pixels (N, C, H, W), labels (N,)) of each batch of a loader.
 
     Raises:
-        DataError: an image could not be decoded.
+        DataError: an image could not be decoded, or a process that decodes images died.
     """
-    if isinstance(item, DataError):
-        raise item
-    pixels, labels = item
-    return pixels, labels
+    try:
+        for item in loader:
+            if isinstance(item, DataError):
+                raise item
+            pixels, labels = item
+            yield pixels, labels
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        step = "Give smaller images (--size), or close other programs; the same command goes on."
+        raise DataError(f"A process that decodes images died, often for want of memory ({reason}). {step}") from error
 
 
 class _Batched(Dataset[Any]):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from compressor.core.progress import Progress, SilentProgress
 from compressor.data.dataset import ImageDataset
-from compressor.data.loader import batch_loader, unpack
+from compressor.data.loader import batch_loader, batches_of
 from compressor.training.forward import borrowed, class_scores, try_scores
 
 OWNER = "evaluation"
@@ -58,8 +58,7 @@ def predict(
     with borrowed(model, device), torch.no_grad(), listener.step(title, len(dataset)) as step:
         first = dataset.prepare(dataset.batch([0])[0].to(device))
         dataset.require_outputs(OWNER, try_scores(model, first, OWNER, dataset.name).shape[1])
-        for item in batch_loader(dataset, batches):
-            pixels, _ = unpack(item)
+        for pixels, _ in batches_of(batch_loader(dataset, batches)):
             scores = class_scores(model(dataset.prepare(pixels.to(device))), OWNER)  # (N, K)
             answers.append(scores.argmax(1))
             step.advance(len(scores))

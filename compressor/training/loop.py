@@ -19,20 +19,20 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from compressor.core.errors import ContractViolation, DataError, InvalidOption, UnsupportedModel
+from compressor.core.errors import ContractViolation, DataError, UnsupportedModel
 from compressor.core.progress import Progress, SilentProgress
 from compressor.data.dataset import ImageDataset
-from compressor.data.loader import batch_loader, unpack
-from compressor.training import compiling
+from compressor.data.loader import batch_loader, batches_of
 from compressor.training.averaging import WeightAveraging
 from compressor.training.checkpoint import Position, fingerprint, read_checkpoint, save_checkpoint
 from compressor.training.features import stage_layers
 from compressor.training.forward import borrowed, fastest_layout, try_scores
 from compressor.training.hooks import Hook, Moment
-from compressor.training.parts import free_bytes, parts_needed, saved_bytes, told
-from compressor.training.processes import agreed, joined, restore_everywhere, same_everywhere
-from compressor.training.recipe import ALWAYS, AUTO, NEVER, Recipe, has_bfloat16
+from compressor.training.parts import saved_bytes
+from compressor.training.processes import joined, restore_everywhere, same_everywhere
+from compressor.training.recipe import Recipe
 from compressor.training.schedule import EpochBatches, learning_rate
+from compressor.training.settling import settle_calls, settle_parts, settle_precision
 from compressor.training.tally import Tally
 from compressor.training.update import Objective, Update
 
@@ -93,16 +93,14 @@ def train(
         devices = [torch.cuda.current_device()] if accelerator.device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices))
         layout, layers, n_bytes = _meet_the_data(models, dataset, accelerator.device, title, needs)
-        if recipe.precision == AUTO:
-            found = "bfloat16" if has_bfloat16(accelerator.device) else "float32"
-            recipe = replace(recipe, precision=agreed(found))
+        recipe = settle_precision(recipe, accelerator.device)
         averaging = [WeightAveraging(model, recipe.averaging)] if recipe.averaging else []
         hooks = (*averaging, *hooks)
         what = (asdict(recipe), objective, hooks, len(dataset), dataset.n_classes, dataset.preprocessing)
         mark = fingerprint(repr(what), *models)
         run = _Run(model, dataset, recipe, hooks, accelerator)
         run.restore(checkpoints, mark, listener)
-        run.divide(n_bytes, listener)
+        settle_parts(run.position, recipe, model, run.n_images, n_bytes, accelerator, listener)
         in_parts = replace(recipe, accumulate=run.position.n_parts)
         update = Update(model, guide, dataset, in_parts, objective, hooks, layers, layout, accelerator)
         stack.callback(model.zero_grad)
@@ -176,25 +174,6 @@ class _Run:
                 f"{self.position.step} of {self._n_steps} training steps are done already; going on from there."
             )
 
-    def divide(self, n_bytes: float, listener: Progress) -> None:
-        """Settles in how many parts a step's images go through the network, unless the run began with some already.
-
-        Args:
-            n_bytes: an image, that are kept for backward.
-        """
-        if self.position.n_parts:
-            return
-        n_parts = self.recipe.accumulate
-        if not n_parts:
-            n_images = self.order.batch_size // self.accelerator.num_processes
-            free = free_bytes(self.accelerator.device)
-            if free is not None and self.accelerator.device.type == "cpu":  # which the processes share
-                free //= self.accelerator.num_processes
-            n_parts = agreed(parts_needed(n_images, n_bytes, free))
-            if reason := told(n_images, n_parts, n_bytes, free, self.model):
-                listener.note(reason)
-        self.position.n_parts = n_parts
-
     def go(self, update: Update, checkpoints: Path | None, mark: str, listener: Progress, title: str) -> None:
         """All steps that are still to do, and what the hooks make of the model in the end."""
         if self.position.step < self._n_steps:
@@ -208,7 +187,8 @@ class _Run:
             self.model, self.optimizer, batch_loader(self.dataset, order)
         )
         self.model.train()
-        called = self._called(wrapped, update, listener)
+        left = self._n_steps - position.step
+        called = settle_calls(position, self.recipe, wrapped, update, left, self.n_images, self.accelerator, listener)
         saved_at = time.monotonic()
 
         def save() -> None:
@@ -217,7 +197,7 @@ class _Run:
             if checkpoints is not None and self.accelerator.is_main_process:
                 save_checkpoint(checkpoints, mark, position, self.model, self.optimizer, self.hooks)
 
-        with listener.step(title, self._n_steps - position.step) as step:
+        with listener.step(title, left) as step:
             while position.step < self._n_steps:
                 order.epoch, order.first = divmod(position.step, order.n_per_epoch)
                 tally = Tally(
@@ -230,8 +210,7 @@ class _Run:
                     self._sparsity,
                     partial(listener.measured, title),
                 )
-                for item in loader:
-                    pixels, labels = unpack(item)
+                for pixels, labels in batches_of(loader):
                     moment = self._moment()
                     results = update.step(called, optimizer, pixels, labels, moment)
                     position.step += 1
@@ -251,29 +230,6 @@ class _Run:
         if any(self.position.compiled or ()):
             torch.compiler.reset()
 
-    def _called(self, wrapped: nn.Module, update: Update, listener: Progress) -> nn.Module:
-        """The model, or what `torch.compile` makes of it; the update's teacher is replaced as well."""
-        position, wish = self.position, self.recipe.compile
-        impossible = update.hooks_into_layers or self.accelerator.num_processes > 1
-        if impossible and wish == ALWAYS:
-            allowed = "auto or never where feature maps are compared or mixed, and in several processes"
-            raise InvalidOption("training", "--compile", allowed, wish)
-        if impossible or wish == NEVER:
-            return wrapped
-        if position.compiled is not None:
-            calls = compiling.as_before(wrapped, update.teacher, position.compiled)
-        else:
-            n_images = self.order.batch_size // position.n_parts
-            pixels, _ = self.dataset.batch(range(n_images))
-            inputs = update.inputs(pixels.to(self.accelerator.device))
-            n_passes = (self._n_steps - position.step) * position.n_parts
-            calls = compiling.try_compiled(wrapped, update.teacher, inputs, update.autocast, n_passes, wish)
-            if calls.told:
-                listener.note(calls.told)
-        position.compiled = list(calls.compiled)
-        update.teacher = calls.teacher
-        return calls.model
-
     def _moment(self) -> Moment:
         step = self.position.step
         rate = learning_rate(step, self._n_steps, self.recipe.lr, self.recipe.warmup)
@@ -283,6 +239,11 @@ class _Run:
         """Of the first hook that knows one."""
         found = (hook.sparsity() for hook in self.hooks)
         return next((share for share in found if share is not None), None)
+
+    @property
+    def n_images(self) -> int:
+        """A step, of this process."""
+        return self.order.batch_size // self.accelerator.num_processes
 
     @property
     def _n_steps(self) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from compressor.core.errors import InvalidOption
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
@@ -68,12 +66,3 @@ class Recipe:
         for option, holds, allowed in limits:
             if not holds:
                 raise InvalidOption("training", option, allowed, getattr(self, option))
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it; without, it is slower than float32 and less exact."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Asked of PyTorch's own detection, where this version has it.
-    known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(ask() for ask in known if ask is not None)

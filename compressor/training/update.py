@@ -166,6 +166,11 @@ class Update:
         """Whether passes are watched, or changed, on their way."""
         return bool(self._layers)
 
+    def some_inputs(self, n_images: int) -> Tensor:
+        """What the model takes, of the first images of the data, on its device."""
+        pixels, _ = self._dataset.batch(range(n_images))
+        return self.inputs(pixels.to(self._accelerator.device))
+
     def inputs(self, pixels: Tensor) -> Tensor:
         """Stored pixels (N, C, H, W) -> what the model takes."""
         return self._dataset.prepare(pixels).contiguous(memory_format=self._layout)

@@ -1,6 +1,8 @@
 """From a path to a dataset, through each of the readers."""
 
 import io
+import os
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,8 @@ import torch
 from PIL import Image
 
 from compressor.core.errors import DataError, InvalidOption
-from compressor.data.loader import batch_loader, unpack
+from compressor.data.dataset import ImageDataset
+from compressor.data.loader import batch_loader, batches_of
 from compressor.data.opening import open_dataset
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -62,7 +65,7 @@ def test_every_layout_gives_the_same_images(tmp_path, layout, limit):
 def test_images_that_are_decoded_on_demand_come_through_worker_processes(tmp_path):
     found = open_dataset(as_folder(tmp_path), decoded_limit_bytes=0)
     assert "too large" in found.notes[0]
-    batches = [unpack(item) for item in batch_loader(found, [[0, 5], [3]])]
+    batches = list(batches_of(batch_loader(found, [[0, 5], [3]])))
     assert [len(labels) for _, labels in batches] == [2, 1]
     assert (batches[0][0] == found.batch([0, 5])[0]).all()
 
@@ -72,8 +75,30 @@ def test_an_image_that_breaks_later_is_one_sentence(tmp_path):
     found = open_dataset(folder, decoded_limit_bytes=0)
     (folder / "class 0" / "0.png").write_bytes(b"gone")
     with pytest.raises(DataError) as caught:
-        [unpack(item) for item in batch_loader(found, [[0, 1]])]
+        list(batches_of(batch_loader(found, [[0, 1]])))
     assert "Traceback" not in str(caught.value) and "class 0/0.png" in str(caught.value)
+
+
+class Deadly:
+    """Ends the process that decodes its second image, as a system without memory would."""
+
+    in_memory = False
+
+    def __len__(self):
+        return 4
+
+    def batch(self, indices):
+        if 1 in indices:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(len(indices), 1, 2, 2, dtype=torch.uint8)
+
+
+def test_a_worker_that_dies_is_one_sentence():
+    dataset = ImageDataset(Deadly(), torch.arange(4), name="deadly")
+    read = batches_of(batch_loader(dataset, [[0], [1], [2], [3]]))
+    with pytest.raises(DataError, match=r"A process that decodes images died.*--size") as caught:
+        list(read)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("layout", [as_folder, as_parquet, as_npz])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compressor.core.errors import DataError
-from compressor.training import loop, parts
+from compressor.training import loop, parts, settling
 from compressor.training.loop import train
 from compressor.training.losses.cross_entropy import CrossEntropy
 from compressor.training.parts import free_bytes, parts_needed, saved_bytes, told
@@ -68,7 +68,7 @@ def trained(tiny, recipe, progress=None, checkpoints=None):
 def test_too_little_memory_gives_parts(tiny, monkeypatch):
     """As if they had been asked for; a run that goes on keeps its parts whatever is free by then."""
     asked, _ = trained(tiny, replace(tiny.RECIPE, accumulate=4))
-    monkeypatch.setattr(loop, "free_bytes", lambda _device: 5000)
+    monkeypatch.setattr(settling, "free_bytes", lambda _device: 5000)
     monkeypatch.setattr(loop, "saved_bytes", lambda _model, _inputs: 600.0)
     listener = tiny.Listener()
     found, result = trained(tiny, tiny.RECIPE, listener)
@@ -85,18 +85,18 @@ def test_a_run_keeps_its_parts(tiny, monkeypatch, tmp_path):
             raise Stopped
 
     monkeypatch.setattr(loop, "saved_bytes", lambda _model, _inputs: 600.0)
-    monkeypatch.setattr(loop, "free_bytes", lambda _device: 5000)
+    monkeypatch.setattr(settling, "free_bytes", lambda _device: 5000)
     whole, _ = trained(tiny, tiny.RECIPE)
     with pytest.raises(Stopped):
         trained(tiny, tiny.RECIPE, tiny.Listener(stop), tmp_path)
-    monkeypatch.setattr(loop, "free_bytes", lambda _device: 10**9)
+    monkeypatch.setattr(settling, "free_bytes", lambda _device: 10**9)
     model, result = trained(tiny, tiny.RECIPE, checkpoints=tmp_path)
     assert result.n_parts == 4
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), model.parameters(), strict=True))
 
 
 def test_as_asked_is_not_looked_into(tiny, monkeypatch):
-    monkeypatch.setattr(loop, "free_bytes", lambda _device: 1)
+    monkeypatch.setattr(settling, "free_bytes", lambda _device: 1)
     assert trained(tiny, replace(tiny.RECIPE, accumulate=1))[1].n_parts == 1
     with pytest.raises(DataError, match="in 9 parts"):
         trained(tiny, replace(tiny.RECIPE, accumulate=9))

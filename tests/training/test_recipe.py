@@ -22,15 +22,3 @@ def test_options_out_of_range(option, value):
     with pytest.raises(InvalidOption, match=f"training: `{option}` must be") as caught:
         Recipe(**{option: value})
     assert caught.value.option == option
-
-
-def test_bfloat16_where_the_device_has_it(monkeypatch):
-    import torch
-
-    from compressor.training.recipe import has_bfloat16
-
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    assert not has_bfloat16(torch.device("cpu")) and not has_bfloat16(torch.device("meta"))
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert has_bfloat16(torch.device("cpu"))
