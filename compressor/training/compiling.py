@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.core.errors import InvalidOption
+from compressor.core.progress import Progress
 from compressor.training.forward import class_scores
 from compressor.training.recipe import ALWAYS
 
@@ -38,7 +39,6 @@ class Calls:
     model: nn.Module
     teacher: nn.Module | None
     compiled: tuple[bool, ...] = (False, False)
-    told: str = ""  # for people, empty if there is nothing to tell
 
 
 def worth_trying(model: nn.Module, step_s: float, n_steps: int) -> bool:
@@ -59,9 +59,15 @@ def as_before(model: nn.Module, teacher: nn.Module | None, compiled: Sequence[bo
 
 
 def try_compiled(
-    model: nn.Module, teacher: nn.Module | None, inputs: Tensor, context: Context, n_steps: int, wish: str
+    model: nn.Module,
+    teacher: nn.Module | None,
+    inputs: Tensor,
+    context: Context,
+    n_steps: int,
+    wish: str,
+    listener: Progress,
 ) -> Calls:
-    """Compiles where that is faster; the models' weights and buffers are left as they are.
+    """Compiles where that is faster, and tells; the models' weights and buffers are left as they are.
 
     Args:
         model: in training mode.
@@ -79,41 +85,38 @@ def try_compiled(
         backward = _Pass(model, inputs, context, backward=True)
         if wish != ALWAYS and not worth_trying(model, min(backward.seconds() for _ in range(3)), n_steps):
             return Calls(model, teacher)
-        try:
-            made, gain = _faster(backward, wish)
-        except Exception as error:  # no C++ compiler, an operator that the compiler does not know, ...
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if wish == ALWAYS:
-                step = "Leave --compile out."
-                raise InvalidOption(OWNER, "--compile", "possible here", wish, f"{reason} {step}") from error
-            return Calls(model, teacher, told=f"torch.compile is not used: {reason}")
-        if made is None:
-            return Calls(model, teacher, told="torch.compile is not used: it makes a step no faster here.")
-        taught = None
-        if teacher is not None:
-            try:
-                taught, _ = _faster(_Pass(teacher, inputs, context, backward=False), wish)
-            except Exception:  # the student's is a gain without it
-                taught = None
-    told = f"torch.compile makes a pass {gain:.2f} times as fast, and is used."
-    return Calls(made, taught or teacher, (True, taught is not None), told if wish != ALWAYS else "")
+        with listener.step("trying torch.compile"):
+            made, found = _tried(backward, wish)
+            if made is None and wish == ALWAYS:
+                raise InvalidOption(OWNER, "--compile", "possible here", wish, f"{found} Leave --compile out.")
+            listener.note(f"torch.compile is {'not ' if made is None else ''}used: {found}")
+            if made is None:
+                return Calls(model, teacher)
+            taught = None
+            if teacher is not None:
+                taught, _ = _tried(_Pass(teacher, inputs, context, backward=False), wish)
+    return Calls(made, taught or teacher, (True, taught is not None))
 
 
 def _compiled(model: nn.Module) -> nn.Module:
     return cast(nn.Module, torch.compile(model))
 
 
-def _faster(eager: _Pass, wish: str) -> tuple[nn.Module | None, float]:
-    """The compiled module and how many times as fast it is; None if it is not, or computes something else."""
-    module = _compiled(eager.module)
-    compiled = _Pass(module, eager.inputs, eager.context, eager.backward)
-    scores = [each.run() for each in (eager, compiled, eager)]
+def _tried(eager: _Pass, wish: str) -> tuple[nn.Module | None, str]:
+    """The compiled module, or None where it is no gain; and what was found."""
+    try:
+        module = _compiled(eager.module)
+        compiled = _Pass(module, eager.inputs, eager.context, eager.backward)
+        scores = [each.run() for each in (eager, compiled, eager)]
+    except Exception as error:  # no C++ compiler, an operator that the compiler does not know, ...
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return None, f"it failed ({reason})."
     repeats = torch.equal(scores[0], scores[2])  # else dropout or the like is in it
     if repeats and (scores[0] - scores[1]).abs().max() > _NEAR * scores[0].abs().max():
-        return None, 0.0
+        return None, "it computes something else."
     pairs = [(eager.seconds(), compiled.seconds()) for _ in range(_ROUNDS)]
     gain = statistics.median(before / after for before, after in pairs)
-    return (module if wish == ALWAYS or gain >= 1 / _FASTER else None), gain
+    return (module if wish == ALWAYS or gain >= 1 / _FASTER else None), f"a pass is {gain:.2f} times as fast with it."
 
 
 @dataclass(frozen=True)

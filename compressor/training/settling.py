@@ -95,10 +95,9 @@ def settle_calls(
         calls = compiling.as_before(wrapped, update.teacher, position.compiled)
     else:
         inputs = update.some_inputs(n_images // position.n_parts)
-        n_passes = n_steps * position.n_parts
-        calls = compiling.try_compiled(wrapped, update.teacher, inputs, update.autocast, n_passes, recipe.compile)
-        if calls.told:
-            listener.note(calls.told)
+        calls = compiling.try_compiled(
+            wrapped, update.teacher, inputs, update.autocast, n_steps * position.n_parts, recipe.compile, listener
+        )
     position.compiled = list(calls.compiled)
     update.teacher = calls.teacher
     return calls.model

@@ -1,5 +1,6 @@
 """torch.compile in the loop: only where it pays, and never another result."""
 
+import re
 import shutil
 import time
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from compressor.core.errors import InvalidOption
+from compressor.core.progress import SilentProgress
 from compressor.training import compiling
 from compressor.training.compiling import Calls, try_compiled
 from compressor.training.loop import train
@@ -23,10 +25,10 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def tried(tiny, wish="auto", n_steps=10**9, teacher=None):
+def tried(tiny, wish="auto", n_steps=10**9, teacher=None, progress=None):
     torch.manual_seed(0)
     model = tiny.network().train()
-    return model, try_compiled(model, teacher, INPUTS, nullcontext, n_steps, wish)
+    return model, try_compiled(model, teacher, INPUTS, nullcontext, n_steps, wish, progress or SilentProgress())
 
 
 class Standing(nn.Module):
@@ -64,7 +66,7 @@ def test_the_models_are_left_as_they_are(tiny, monkeypatch):
     fresh = tiny.network().state_dict()
     model = tiny.network().train()
     before = torch.random.get_rng_state()
-    try_compiled(model, None, INPUTS, nullcontext, 10**9, "auto")
+    try_compiled(model, None, INPUTS, nullcontext, 10**9, "auto", SilentProgress())
     assert torch.equal(torch.random.get_rng_state(), before)  # dropout has drawn some
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in model.state_dict().items())
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
@@ -72,17 +74,19 @@ def test_the_models_are_left_as_they_are(tiny, monkeypatch):
 
 def test_what_is_slower_is_not_used(tiny, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: Standing(model, seconds=0.02))
-    model, calls = tried(tiny)
-    assert calls.model is model and not any(calls.compiled) and "no faster" in calls.told
+    listener = tiny.Listener()
+    model, calls = tried(tiny, progress=listener)
+    assert calls.model is model and not any(calls.compiled)
+    assert re.fullmatch(r"torch.compile is not used: a pass is 0\.\d\d times as fast with it\.", listener.notes[0])
     assert isinstance(tried(tiny, wish="always")[1].model, Standing)  # as it was wished
 
 
 def test_what_is_faster_is_used(tiny, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda slow: Standing(slow.module))
     model, teacher = Slow(tiny.network()).train(), Slow(tiny.network(1)).eval()
-    calls = try_compiled(model, teacher, INPUTS, nullcontext, 10**9, "auto")
+    calls = try_compiled(model, teacher, INPUTS, nullcontext, 10**9, "auto", SilentProgress())
     assert calls.compiled == (True, True) and calls.model.module is model.module
-    assert calls.teacher.module is teacher.module and "times as fast" in calls.told
+    assert calls.teacher.module is teacher.module
 
 
 def test_a_teacher_that_is_no_faster_stays(tiny, monkeypatch):
@@ -90,15 +94,17 @@ def test_a_teacher_that_is_no_faster_stays(tiny, monkeypatch):
         torch, "compile", lambda made: Standing(made.module) if isinstance(made, Slow) else Standing(made, seconds=0.02)
     )
     teacher = tiny.network(1).eval()
-    calls = try_compiled(Slow(tiny.network()).train(), teacher, INPUTS, nullcontext, 10**9, "auto")
+    calls = try_compiled(Slow(tiny.network()).train(), teacher, INPUTS, nullcontext, 10**9, "auto", SilentProgress())
     assert calls.compiled == (True, False) and calls.teacher is teacher
 
 
 def test_another_function_is_not_used(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: Standing(model, factor=1.1))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    calls = try_compiled(model, None, INPUTS, nullcontext, 10**9, "auto")
+    calls = try_compiled(model, None, INPUTS, nullcontext, 10**9, "auto", SilentProgress())
     assert calls.model is model and not any(calls.compiled)
+    with pytest.raises(InvalidOption, match="it computes something else"):
+        try_compiled(model, None, INPUTS, nullcontext, 10**9, "always", SilentProgress())
 
 
 def test_where_it_cannot_compile(tiny, monkeypatch):
@@ -106,9 +112,11 @@ def test_where_it_cannot_compile(tiny, monkeypatch):
         raise RuntimeError("no C++\ncompiler")
 
     monkeypatch.setattr(torch, "compile", fail)
-    model, calls = tried(tiny)
-    assert calls.model is model and calls.told == "torch.compile is not used: no C++ compiler"
-    with pytest.raises(InvalidOption, match=r"no C\+\+ compiler Leave --compile out"):
+    listener = tiny.Listener()
+    model, calls = tried(tiny, progress=listener)
+    assert calls.model is model and listener.notes == ["torch.compile is not used: it failed (no C++ compiler)."]
+    assert listener.titles == [("trying torch.compile", None)]
+    with pytest.raises(InvalidOption, match=r"it failed \(no C\+\+ compiler\). Leave --compile out"):
         tried(tiny, wish="always")
 
 
@@ -154,7 +162,7 @@ def test_a_compiled_training_is_the_same_training(tiny, tmp_path):
 def test_the_real_compiler_computes_the_same():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).train()
-    calls = try_compiled(model, None, INPUTS, nullcontext, 1, "always")
+    calls = try_compiled(model, None, INPUTS, nullcontext, 1, "always", SilentProgress())
     assert calls.compiled == (True, False)
     torch.testing.assert_close(calls.model(INPUTS), model(INPUTS), rtol=1e-4, atol=1e-5)
     again = compiling.as_before(model, None, [False, False])
