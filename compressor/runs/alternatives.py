@@ -24,7 +24,7 @@ from compressor.report.schema import AccuracyRow, Alternative, Alternatives
 from compressor.runs.accuracy import measure_accuracy
 from compressor.runs.bench import Bench, Effort, timed
 from compressor.runs.choose import choose, plan_without_cuts
-from compressor.runs.contract import SHORT
+from compressor.runs.contract import SEARCH
 from compressor.runs.coverage import cover
 from compressor.runs.datasets import Datasets
 from compressor.runs.folder import RunFolder
@@ -126,7 +126,7 @@ def _low_rank(record: Record, data: Datasets, room: RunFolder) -> Arm:
         rows = split_rows(record, RankRule(ratio=share), bench, races, room.work / "layers")
         made[share] = split_source(record.source, record.options.decompose, rows)
         with bench.files_of(made[share].module) as files:
-            found = ratio_of(*bench.pair(target, files[target], SHORT))
+            found = ratio_of(*bench.pair(target, files[target], SEARCH[0]))
         record.progress.note(f"Low rank alone, {share:.1%} of each layer's MACs: {found.value:.2f}x")
         return Trial(share, found.value / asked, found.low / asked)
 

@@ -14,7 +14,7 @@ from torch import nn
 from compressor.core.errors import InvalidOption
 from compressor.core.measurement import Measurement
 from compressor.core.options import MEASURED, RunOptions
-from compressor.profiling.timer import DEFAULT_PROCESSES, DEFAULT_SECONDS, measure
+from compressor.profiling.timer import DEFAULT_PROCESSES, DEFAULT_SECONDS, MAX_SECONDS, measure
 from compressor.runs.folder import RunFolder
 from compressor.runs.record import Record
 from compressor.targets import factory_of, load_target
@@ -33,6 +33,7 @@ class Effort:
 
     processes: int = DEFAULT_PROCESSES
     seconds: float = DEFAULT_SECONDS
+    max_seconds: float = MAX_SECONDS
 
 
 def targets_of(options: RunOptions) -> tuple[str, ...]:
@@ -106,6 +107,7 @@ def timed(record: Record, target: str, paths: Sequence[Path], effort: Effort) ->
         batch_size=options.batch_size,
         processes=effort.processes,
         seconds=effort.seconds,
+        max_seconds=effort.max_seconds,
         shapes=shapes_of(record),
         progress=record.progress,
     )

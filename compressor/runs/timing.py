@@ -10,8 +10,8 @@ from compressor.core import serial
 from compressor.core.errors import InvalidOption, ModelFileError, UnsupportedModel
 from compressor.core.measurement import Measurement
 from compressor.profiling.compare import compare
-from compressor.runs.bench import Effort, accepted, export_original, not_accepted, targets_of, timed
-from compressor.runs.contract import LONGER, holds, judge
+from compressor.runs.bench import accepted, export_original, not_accepted, targets_of, timed
+from compressor.runs.contract import LAST_WORD, judge, tells
 from compressor.runs.control import control_file
 from compressor.runs.control_narrow import make_narrow
 from compressor.runs.examination import examine_run
@@ -62,9 +62,10 @@ def _time(
     base = next(original for original in record.base_files if original.format == file.format)
     arms = [base, file, *([control] if control else [])]
     try:
-        before, after, *third = timed(record, name, [arm.path for arm in arms], Effort())
-        if not holds(record, before, after):
-            before, after, *third = timed(record, name, [arm.path for arm in arms], LONGER)
+        for effort in LAST_WORD:
+            before, after, *third = timed(record, name, [arm.path for arm in arms], effort)
+            if tells(record, before, after):
+                break
     except (InvalidOption, ModelFileError, UnsupportedModel) as error:  # no reason to lose everything else
         if control is not None:  # which may be to blame
             return replace(_time(record, name, target, file), control_unavailable=str(error))

@@ -14,7 +14,7 @@ from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
 from compressor.profiling.machine import machine_facts
 from compressor.report.schema import SplitRow
-from compressor.runs import bench
+from compressor.runs import bench, timing
 from compressor.runs.choose import choose
 from compressor.runs.contract import judge, judged
 from compressor.runs.coverage import cover
@@ -187,16 +187,51 @@ def test_an_interval_that_does_not_tell_is_measured_for_longer(runtime, chosen, 
     sure = bench.measure
 
     def unsure(files, target, factory, *, processes, **others):
-        """Four processes do not agree with one another, six do."""
+        """Six processes do not agree with one another, ten do."""
         found = sure(files, target, factory, processes=processes, **others)
-        if processes > 4:
+        if processes > 6:
             return found
         times = [linear(int(path.read_text())) for path in files]
         return [replace(measurement(p, t, target, jitter=0.1), session="") for p, t in zip(files, times, strict=True)]
 
     monkeypatch.setattr(bench, "measure", unsure)
     assert chosen(speedup=2.0).budget_met
-    assert {processes for _, _, processes in timed} == {4, 6}
+    processes = [number for _, _, number in timed]
+    assert (4, 6, 10) in zip(processes, processes[1:], processes[2:], strict=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sure_with", "expected"),
+    [
+        (0.9e-3, 6, [6]),  # kept, and told at once
+        (1.2e-3, 6, [6]),  # broken, and told at once
+        (0.9e-3, 10, [6, 10]),
+        (0.95e-3, 16, [6, 10, 16]),
+        (0.95e-3, 99, [6, 10, 16]),  # it stays untold
+    ],
+)
+def test_the_last_word_takes_as_long_as_it_must(monkeypatch, seconds, sure_with, expected):
+    efforts = []
+
+    def timed(record, name, paths, effort):
+        efforts.append(effort)
+        jitter = 0.004 if effort.processes >= sure_with else 0.5
+        samples = [measurement(Path("a"), 2e-3, jitter=0.0), measurement(Path("b"), seconds, jitter=jitter)]
+        return [replace(each, session=str(i)) for i, each in enumerate(samples)]
+
+    class Here:
+        def unavailable(self):
+            return ""
+
+    monkeypatch.setattr(timing, "timed", timed)
+    source = Source(wide(), ExampleInputs.of(images(), wide()), "net.pt", "", "aa")
+    record = Record(source, RunOptions(model="net.pt", speedup=2.0), SilentProgress())
+    file = ExportedFile("onnx", Path("b"), (), (), True, 0, "")
+    record.base_files = [file]
+    found = timing._time(record, "onnxruntime:cpu", Here(), file)
+    assert [effort.processes for effort in efforts] == expected
+    assert efforts[-1].max_seconds > 60 or len(efforts) < 3  # slow files fit only a few times into a minute
+    assert found.compressed.processes[0][0] == seconds
 
 
 def test_it_is_read_back(runtime, chosen):
