@@ -7,6 +7,7 @@ break at.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 import warnings
@@ -99,6 +100,7 @@ def try_compiled(
 
 
 def _compiled(model: nn.Module) -> nn.Module:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU is no news
     return cast(nn.Module, torch.compile(model))
 
 
