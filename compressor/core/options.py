@@ -189,9 +189,9 @@ class RunOptions:
         ):
             if getattr(self, option) and not used:
                 step = "Add --finetune-epochs 3, for example."
-                raise InvalidOption(
-                    "compress", flag(option), "used with --finetune-epochs or --max-drop", getattr(self, option), step
-                )
+                users = "--finetune-epochs or --max-drop"
+                users = users if option in ("distill", "features") else f"--train, {users}"
+                raise InvalidOption("compress", flag(option), f"used with {users}", getattr(self, option), step)
         for option, of in (("augment_options", "augment"), ("features_options", "features")):
             if getattr(self, option) and not getattr(self, of):
                 raise InvalidOption("compress", flag(option), f"used with {flag(of)}", getattr(self, option))

@@ -29,10 +29,12 @@ def tracked(names: Sequence[str], folder: Path, progress: Progress) -> Iterator[
     for tracker in trackers:
         progress.note(f"Curves of training: {tracker.hint}")
     told = _Tracked(progress, trackers)
+    finished = False
     try:
         yield told
+        finished = True
     finally:
-        told.close()
+        told.close(finished)
 
 
 class _Tracked:
@@ -57,10 +59,10 @@ class _Tracked:
         for tracker in list(self._trackers):
             self._guarded(tracker, partial(tracker.log, name, step, values))
 
-    def close(self) -> None:
+    def close(self, finished: bool) -> None:
         """Everything that was told is written."""
         for tracker in list(self._trackers):
-            self._guarded(tracker, tracker.close)
+            self._guarded(tracker, partial(tracker.close, finished))
 
     def _guarded(self, tracker: Tracker, act: Callable[[], None]) -> None:
         """Curves that cannot be written are no reason to lose a training."""

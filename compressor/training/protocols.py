@@ -43,5 +43,5 @@ class Tracker(Protocol):
     def log(self, title: str, step: int, values: Mapping[str, float]) -> None:
         """Numbers of one step, from 1, of the training of this title."""
 
-    def close(self) -> None:
-        """Nothing more will come."""
+    def close(self, finished: bool) -> None:
+        """Nothing more will come; not `finished` where the run failed or was interrupted, and may go on later."""

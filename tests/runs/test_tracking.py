@@ -33,8 +33,8 @@ class Kept:
             raise OSError("the disk is full")
         self.told.append((title, step, values))
 
-    def close(self):
-        self.closed = True
+    def close(self, finished):
+        self.closed = "finished" if finished else "stopped"
 
 
 @pytest.fixture
@@ -66,9 +66,15 @@ def test_trackers_are_told_what_people_are_told(made, tmp_path):
         told.note("a sentence")
         with told.step("a title", 3) as step:
             step.advance()
-    assert len(made) == 2 and all(each.closed and each.folder == tmp_path for each in made)
+    assert len(made) == 2 and all(each.closed == "finished" and each.folder == tmp_path for each in made)
     assert made[0].told == made[1].told == listener.measurements == [("fine-tuning", 1, {"loss": 1.0})]
     assert listener.notes == ["Curves of training: look here"] * 2 + ["a sentence"]
+
+
+def test_a_run_that_is_stopped_is_not_finished(made, tmp_path):
+    with pytest.raises(KeyboardInterrupt), tracked(("one",), tmp_path, Listener()):
+        raise KeyboardInterrupt
+    assert made[0].closed == "stopped"
 
 
 def test_rounds_that_begin_again_have_curves_of_their_own(made, tmp_path):
@@ -90,7 +96,7 @@ def test_a_tracker_that_breaks_is_left_out_and_the_training_goes_on(made, tmp_pa
 
 
 def test_options():
-    with pytest.raises(InvalidOption, match=r"--track. must be used with --finetune-epochs"):
+    with pytest.raises(InvalidOption, match=r"--track. must be used with --train, --finetune-epochs or --max-drop"):
         RunOptions(track=("tensorboard",))
     with pytest.raises(UnknownPlugin, match="Did you mean 'tensorboard'"), tracked(("tensorbord",), None, Listener()):
         pass

@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from compressor.core.errors import MissingDependency, OutputError
 
 EXPERIMENT = "compressor"
+RUNNING, FINISHED, KILLED = "RUNNING", "FINISHED", "KILLED"  # as MLflow calls them
 _TAG = "compressor.training"
 _FLUSH_S = 5.0  # between two messages to the server
 _MOST = 1000  # numbers a message
@@ -28,7 +29,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # its tables that are mad
 class MLflow:
     """One run of the experiment "compressor" for each training, named after the folder and the training's title.
 
-    MLFLOW_EXPERIMENT_NAME names another experiment. A training that was killed goes on in its run.
+    MLFLOW_EXPERIMENT_NAME names another experiment. A training that was stopped goes on in its run.
     """
 
     summary: ClassVar[str] = "runs of an MLflow server or database"
@@ -73,11 +74,11 @@ class MLflow:
         if time.monotonic() - self._flushed_at >= _FLUSH_S:
             self._flush()
 
-    def close(self) -> None:
+    def close(self, finished: bool) -> None:
         """Sends what is left, and ends the runs."""
         self._flush()
         for run in self._runs.values():
-            self._client.set_terminated(run)
+            self._client.set_terminated(run, FINISHED if finished else KILLED)
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
@@ -87,13 +88,14 @@ class MLflow:
                 del metrics[:_MOST]
 
     def _run(self, title: str) -> str:
-        """The id of the training's run; the one of a training that was killed, if there is one."""
+        """The id of the training's run; the one of a training that was stopped, if there is one."""
         if title not in self._runs:
             tag = f"{self._key}: {title}"
-            unfinished = f"tags.`{_TAG}` = '{tag.replace(chr(39), '')}' and attributes.status = 'RUNNING'"
+            unfinished = f"tags.`{_TAG}` = '{tag.replace(chr(39), '')}' and attributes.status != '{FINISHED}'"
             found = self._client.search_runs([self._experiment], unfinished, max_results=1)
             if found:
                 self._runs[title] = found[0].info.run_id
+                self._client.update_run(self._runs[title], status=RUNNING)
             else:
                 tags = {_TAG: tag.replace(chr(39), "")}
                 made = self._client.create_run(self._experiment, tags=tags, run_name=f"{self._name}: {title}")

@@ -30,7 +30,7 @@ class TensorBoard:
         for name, value in values.items():
             self._writers[title].add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def close(self, finished: bool) -> None:
         """Writes what is not written yet."""
         for writer in self._writers.values():
             writer.close()
