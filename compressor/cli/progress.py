@@ -135,7 +135,7 @@ class _Lines:
         now = time.monotonic()
         if now - self.last >= LINE_EVERY_S:
             self.last = now
-            self.console.print(escape(f"{self.title}:{self._share(now)} {self.note}".rstrip()))
+            self.console.print(escape(f"{self.title}:{self._share(now)} {self.note}".rstrip(" ,")))
 
     def _share(self, now: float) -> str:
         """How much is done, and how long the rest will take."""
