@@ -1,10 +1,11 @@
 """What it buys to plan in measured time instead of multiply-accumulates: accuracy at equal latency, on real weights.
 
-Three arms with the same importance (`l1`) and images, no training: widths planned in time (`--speedup`), widths
-planned in multiply-accumulates (`--macs`, the default spread), both repaired by least squares on 512 unlabelled
-images, and torch-pruning's uniform pruning with l1, repaired by re-estimated norms (least squares needs a plan). Each
-arm is cut to several sizes; all files of one network are timed against the original in turns. An arm's accuracy at
-another's speed is interpolated between its own points. Goes on where it was stopped. The machine has to be idle.
+Arms with the same importance (`l1`) and images, no training: widths planned in time (`--speedup`), widths planned in
+multiply-accumulates (`--macs`, the default spread) at the default alignment and at any width (`--round-to 1`, as tools
+do that only count), these repaired by least squares on 512 unlabelled images, and torch-pruning's uniform pruning with
+l1, repaired by re-estimated norms (least squares needs a plan). Each arm is cut to several sizes; all files of one
+network are timed against the original in turns. An arm's accuracy at another's speed is interpolated between its own
+points. Goes on where it was stopped. The machine has to be idle.
 
     python benchmarks/time_or_macs.py [--models resnet20,resnet56] [--write-docs]
 """
@@ -41,9 +42,10 @@ from compressor.targets import factory_of
 from exporters.export import export
 
 TIME, MACS, RIVAL = "planned in time", "planned in MACs", "torch-pruning, uniform"
-ARMS = (TIME, MACS, RIVAL)
+ANY_WIDTH = "planned in MACs, any width"
+ARMS = (TIME, MACS, ANY_WIDTH, RIVAL)
 TARGET = "onnxruntime:cpu"
-REPAIRS = {TIME: "least_squares", MACS: "least_squares", RIVAL: "bn_reestimate"}
+REPAIRS = {TIME: "least_squares", MACS: "least_squares", ANY_WIDTH: "least_squares", RIVAL: "bn_reestimate"}
 N_IMAGES = 5000  # of the test set
 HEADING = "## Planned in time or in MACs (`time_or_macs.py`)"
 RESULTS = ROOT / "benchmarks" / "results.md"
@@ -113,7 +115,11 @@ def _cut(subject: Subject, arm: str, asked: float) -> tuple[Chosen, nn.Module]:
         return chosen, rival.cut(subject, chosen)
     source, coverage = subject.whole
     options = replace(subject.options, method="l1", export=("onnx",))
-    budget = {"speedup": asked, "on": (TARGET,)} if arm == TIME else {"macs": asked}
+    budget = {
+        TIME: {"speedup": asked, "on": (TARGET,)},
+        MACS: {"macs": asked},
+        ANY_WIDTH: {"macs": asked, "round_to": 1},
+    }[arm]
     record = Record(source, replace(options, **budget), SilentProgress(), coverage)
     plan = plan_of(record, subject.data)
     choice = Choice(subject.name, "l1", LOCAL, asked, 0)
@@ -177,7 +183,7 @@ def _known(path: Path) -> Point:
 
 def _every(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     yield from ((TIME, speed) for speed in options.speedups)
-    yield from ((arm, share) for arm in (MACS, RIVAL) for share in options.shares)
+    yield from ((arm, share) for arm in ARMS if arm != TIME for share in options.shares)
 
 
 def _path(options: argparse.Namespace, model: str, arm: str, asked: float) -> Path:

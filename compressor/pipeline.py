@@ -77,7 +77,7 @@ def run(
     if is_main_process():
         load_control(record, folder, control)
     with record.stage("coverage"):
-        source, record.coverage = _cover(source, options, progress, record.note)
+        source, record.coverage = _cover(source, options, progress, record.note, needed=options.prunes)
         record.source = source
     by_ladder = options.max_drop is not None  # which measures for itself
     if not by_ladder:
@@ -150,9 +150,13 @@ def inspect_file(options: RunOptions, progress: Progress) -> Inspection:
 
 
 def _cover(
-    source: Source, options: RunOptions, progress: Progress, note: Callable[[str], None] | None = None
+    source: Source,
+    options: RunOptions,
+    progress: Progress,
+    note: Callable[[str], None] | None = None,
+    needed: bool = True,
 ) -> tuple[Source, Coverage]:
-    return cover_rewritten(source, options.ignore, options.seed, progress, options.prune, note)
+    return cover_rewritten(source, options.ignore, options.seed, progress, options.prune, note, needed)
 
 
 def compress(

@@ -85,7 +85,7 @@ class FineTune:
         learns_from_original = self.distill or chosen_features(self.features, self.features_options)
         if learns_from_original and mixing is not None and not callable(mixing):
             step = "Leave it out, or train on the labels alone."
-            allowed = "one that mixes the images themselves where the original teaches"
+            allowed = "what mixes images before the network and not inside it, since the original is shown them too"
             raise InvalidOption("finetune", "augment", allowed, ", ".join(self.augment), step)
 
     def apply(self, context: RecoveryContext, progress: Any) -> dict[str, float | int | str]:

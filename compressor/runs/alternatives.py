@@ -105,6 +105,8 @@ def _room(folder: RunFolder, name: str) -> RunFolder:
 
 def _pruning(record: Record, data: Datasets, room: RunFolder) -> Arm:
     """Channels alone, until the file is as fast."""
+    if record.coverage is None or not record.coverage.groups:
+        return Arm(PRUNING, unavailable="The model has no channels to spare; `compress inspect` says why.")
     record.plan, record.budget_met = choose(record, data, room)
     prove(record, data, room)
     if not record.budget_met:
@@ -137,7 +139,7 @@ def _low_rank(record: Record, data: Datasets, room: RunFolder) -> Arm:
     if whole is None:
         raise RuntimeError("coverage comes before alternatives")
     record.whole, record.source = Whole(record.source, whole), source
-    record.coverage = cover(source.module, source.inputs, record.options.ignore, record.options.seed)
+    record.coverage = cover(source.module, source.inputs, record.options.ignore, record.options.seed, needed=False)
     record.plan = plan_without_cuts(record)
     return _repaired(LOW_RANK, record, cut_copy(source.module, (), ()), data, room)
 

@@ -29,9 +29,10 @@ from compressor.runs.record import Record
 from compressor.runs.sensitivity import Opinions
 from compressor.runs.ways import Files, Ways, ways_to_widths
 
-# Most models can be told with little, few need more. The last word may take minutes: slow files fit only a few times
-# into less, and then their interval is wide.
-SEARCH = (Effort(4, 2.0), Effort(), Effort(10, 12.0))
+# Most models can be told with little, few need more. What is untold counts as too slow, so that the search goes on to
+# narrower models than were asked for. More of it may take minutes: files that take seconds to load fit only a few times
+# into less.
+SEARCH = (Effort(4, 2.0), Effort(), Effort(10, 12.0), Effort(16, 30.0, max_seconds=150.0))
 LAST_WORD = (Effort(), Effort(10, 12.0), Effort(16, 60.0, max_seconds=300.0))
 ALMOST = 0.999  # of what was asked for: nearer cannot be told from it
 
@@ -210,7 +211,7 @@ def _pairs(record: Record, bench: Bench, files: Files) -> Iterator[tuple[str, tu
         for effort in SEARCH:
             pair = bench.pair(name, files[name], effort)
             speed = judged(unit, asked, *pair)
-            if speed.low >= 1.0 or speed.value < 1.0:
+            if speed.low >= 1.0 or speed.high < 1.0:
                 break
         yield name, pair
 

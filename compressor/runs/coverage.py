@@ -30,6 +30,7 @@ def cover(
     seed: int = 0,
     progress: Progress | None = None,
     prune: Sequence[str] = (),
+    needed: bool = True,
 ) -> Coverage:
     """Groups that may lose channels, each tried on a copy, and the rest with its reason.
 
@@ -40,11 +41,13 @@ def cover(
         seed: of the trials.
         progress: told of the steps.
         prune: kinds of dimensions that may shrink; all where none is named.
+        needed: channels are to be cut; else little or nothing to prune is no news.
 
     Raises:
         UnsupportedModel: no convolution or linear layer, a weight is NaN or infinite, or the model does not run on
             `inputs` or cannot be traced.
-        NothingPrunable: no group is left, or those that are hold under 1 % of the MACs; the sentence holds the reasons.
+        NothingPrunable: where `needed`, no group is left, or those that are hold under 1 % of the MACs; the sentence
+            holds the reasons.
     """
     listener = progress or SilentProgress()
     if not any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules()):
@@ -69,13 +72,13 @@ def cover(
     groups = [group for group in groups if group not in others]
     found = [_with_macs(group, cost) for group in [*graph.blocked, *unfit, *broken, *kept]]
     share = prunable_share(groups, cost)
-    if share < REFUSE_BELOW:
+    if needed and share < REFUSE_BELOW:
         found.sort(key=lambda group: -group.macs)
         reasons = "; ".join(f"{group.name or type(model).__name__}: {group.reason}" for group in found[:3])
         much = f"Only {share:.1%} of the MACs" if groups else "Nothing"
         raise NothingPrunable(f"{much} can be pruned. {reasons or 'The graph holds no group of channels.'}")
     coverage = Coverage(tuple(groups), tuple(found), cost, share, group_macs(groups, cost), graph.tied)
-    if coverage.prunable_macs_share < WARN_BELOW:
+    if needed and coverage.prunable_macs_share < WARN_BELOW:
         listener.note(
             f"Only {coverage.prunable_macs_share:.0%} of the MACs can be pruned; `compress inspect` says why."
         )

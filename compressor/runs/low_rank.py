@@ -66,7 +66,7 @@ def split_layers(record: Record, folder: RunFolder) -> Source:
 
     Raises:
         UnsupportedModel: no layer is better split; or the model's own code reads a weight that was.
-        NothingPrunable: nothing is left to prune of the model with its layers split.
+        NothingPrunable: channels are to be cut too, and the model with its layers split has none to spare.
     """
     options, source, coverage = record.options, record.source, record.coverage
     if coverage is None:
@@ -81,7 +81,8 @@ def split_layers(record: Record, folder: RunFolder) -> Source:
         if not any(row.kept for row in rows):
             raise UnsupportedModel(f"--decompose {options.decompose}: {_why_none(rows)}")
         split = split_source(source, options.decompose, rows)
-        left = cover(split.module, split.inputs, options.ignore, options.seed, record.progress, options.prune)
+        given = (options.ignore, options.seed, record.progress, options.prune)
+        left = cover(split.module, split.inputs, *given, needed=options.prunes)
         record.whole, record.coverage = Whole(source, coverage), left
         rules = {name: value for name, value in vars(rule).items() if value is not None}
         record.low_rank = LowRank(options.decompose, rules, Count(coverage.cost.macs, left.cost.macs), rows)

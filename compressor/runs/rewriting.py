@@ -29,12 +29,13 @@ def cover_rewritten(
     progress: Progress | None = None,
     prune: Sequence[str] = (),
     note: Callable[[str], None] | None = None,
+    needed: bool = True,
 ) -> tuple[Source, Coverage]:
     """As `cover`; where a rewrite frees groups, of the rewritten model, which is then the source's.
 
     Args:
         source: left as it is.
-        ignore, seed, progress, prune: as for `cover`.
+        ignore, seed, progress, prune, needed: as for `cover`.
         note: receives the sentence that says what was rewritten; `progress` does where it is left out.
 
     Raises:
@@ -58,7 +59,9 @@ def cover_rewritten(
                 (note or listener.note)(said)
                 helped = True
     if isinstance(found, NothingPrunable):
-        raise found
+        if needed:
+            raise found
+        return source, cover(source.module, source.inputs, ignore, seed, listener, prune, needed=False)
     return source, found
 
 

@@ -14,7 +14,7 @@ from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
 from compressor.profiling.machine import machine_facts
 from compressor.report.schema import SplitRow
-from compressor.runs import bench, timing
+from compressor.runs import bench, contract, timing
 from compressor.runs.choose import choose
 from compressor.runs.contract import judge, judged
 from compressor.runs.coverage import cover
@@ -232,6 +232,34 @@ def test_the_last_word_takes_as_long_as_it_must(monkeypatch, seconds, sure_with,
     assert [effort.processes for effort in efforts] == expected
     assert efforts[-1].max_seconds > 60 or len(efforts) < 3  # slow files fit only a few times into a minute
     assert found.compressed.processes[0][0] == seconds
+
+
+@pytest.mark.parametrize(
+    ("ratio", "sure_with", "expected"),
+    [
+        (2.4, 4, [4]),  # fast enough, and told at once
+        (1.6, 4, [4]),  # too slow, and told at once
+        (2.1, 10, [4, 6, 10]),
+        (1.97, 6, [4, 6]),  # what seems too slow may be noise: the next model would be narrower than was asked for
+        (2.1, 99, [4, 6, 10, 16]),  # it stays untold
+    ],
+)
+def test_a_trial_of_the_search_takes_as_long_as_it_must(ratio, sure_with, expected):
+    efforts = []
+
+    class AnyBench:
+        targets = ("onnxruntime:cpu",)
+
+        def pair(self, name, files, effort):
+            efforts.append(effort)
+            jitter = 0.004 if effort.processes >= sure_with else 0.5
+            samples = measurement(Path("a"), 2e-3, jitter=0.0), measurement(Path("b"), 2e-3 / ratio, jitter=jitter)
+            return tuple(replace(each, session="one") for each in samples)
+
+    source = Source(wide(), ExampleInputs.of(images(), wide()), "net.pt", "", "aa")
+    record = Record(source, RunOptions(model="net.pt", speedup=2.0), SilentProgress())
+    ((name, _),) = contract._pairs(record, AnyBench(), {"onnxruntime:cpu": (Path("a"), Path("b"))})
+    assert name == "onnxruntime:cpu" and [effort.processes for effort in efforts] == expected
 
 
 def test_it_is_read_back(runtime, chosen):

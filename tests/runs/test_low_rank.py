@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import compressor
-from compressor.core.errors import InvalidOption, UnknownPlugin, UnsupportedModel
+from compressor.core.errors import InvalidOption, NothingPrunable, UnknownPlugin, UnsupportedModel
 from compressor.core.options import RunOptions
 from compressor.core.progress import SilentProgress
 from compressor.data.opening import open_dataset
@@ -125,6 +125,19 @@ def test_budgets_are_shares_of_the_model_as_it_was():
 def test_nothing_is_cut_where_splitting_is_enough():
     result = compress(network(), INPUTS, decompose="channel", decompose_options=["energy=1.0"], macs=0.95)
     assert result.plan.method == "none" and not result.plan.cuts and result.report().budget_met
+
+
+def test_a_model_without_channels_to_spare_is_split_all_the_same():
+    """Its only widths are those of its input and output; only who names a budget needs others."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64)).eval()
+    model[1].weight.data = torch.randn(64, 2) @ torch.randn(2, 192) / 8
+    result = compress(model, INPUTS, decompose="linear", decompose_options=["energy=1.0"], export=["onnx"])
+    assert torch.allclose(outputs(result.module), outputs(model), atol=1e-5)
+    assert result.report().macs.share < 0.1 and not result.plan.cuts
+    assert not any("can be pruned" in note for note in result.report().notes)
+    with pytest.raises(NothingPrunable):
+        compress(model, INPUTS, decompose="linear", decompose_options=["energy=1.0"], macs=0.05)
 
 
 def test_ignored_layers_stay(tmp_path):
