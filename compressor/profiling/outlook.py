@@ -38,14 +38,24 @@ def outlook(base: Measurement, compressed: Measurement, ratio: Estimate, floor: 
     """
     n = min(len(base.processes), len(compressed.processes))
     size, edge = abs(math.log(ratio.value)), math.log(1 + floor)
-    half_width = (math.log(ratio.high) - math.log(ratio.low)) / 2
-    deviation = half_width / _quantile(n, _WITHIN) * math.sqrt(n)  # of the estimate from one process
+    deviation = _deviation(ratio, n)
     gap = abs(size - edge)
-    needed = n if half_width <= gap else _processes(deviation, gap, n)
+    needed = n if half_width_with(n, ratio, n) <= gap else _processes(deviation, gap, n)
     more = None if needed is None else needed - n
     seconds = None if more is None else more * _seconds_a_process(base, compressed)
     settles = EQUAL if size <= edge else "faster" if ratio.value > 1 else "slower"
     return Outlook(settles, more, seconds, _sentence(settles, more, seconds, n, floor))
+
+
+def half_width_with(processes: int, ratio: Estimate, n: int) -> float:
+    """Of the interval, in logarithms, if there had been as many processes instead of the `n` of this estimate."""
+    return _quantile(processes, _WITHIN) * _deviation(ratio, n) / math.sqrt(processes)
+
+
+def _deviation(ratio: Estimate, n: int) -> float:
+    """Standard deviation of the estimate from one process, in logarithms."""
+    half_width = (math.log(ratio.high) - math.log(ratio.low)) / 2
+    return half_width / _quantile(n, _WITHIN) * math.sqrt(n)
 
 
 def _quantile(n_processes: int, share: float) -> float:

@@ -19,6 +19,7 @@ from compressor.planning.planner import Decision, Planner
 from compressor.planning.seek import Trial, best, seek
 from compressor.planning.widths import Widths
 from compressor.profiling.machine import machine_facts
+from compressor.profiling.outlook import half_width_with
 from compressor.profiling.statistics import Estimate, latency_of, ratio_of
 from compressor.report.schema import SpeedSearch, TimedRow
 from compressor.report.speed_wording import asked_for, measured, too_noisy, untold
@@ -34,6 +35,7 @@ from compressor.runs.ways import Files, Ways, ways_to_widths
 # into less.
 SEARCH = (Effort(4, 2.0), Effort(), Effort(10, 12.0), Effort(16, 30.0, max_seconds=150.0))
 LAST_WORD = (Effort(), Effort(10, 12.0), Effort(16, 60.0, max_seconds=300.0))
+NOISY = 0.1  # half of an interval, as a share: where the longest effort's would be wider, more timing does not help
 ALMOST = 0.999  # of what was asked for: nearer cannot be told from it
 
 
@@ -205,13 +207,14 @@ def _timed(record: Record, bench: Bench, ways: Ways, widths: Widths, whole: AllC
 
 
 def _pairs(record: Record, bench: Bench, files: Files) -> Iterator[tuple[str, tuple[Measurement, Measurement]]]:
-    """Original and small model on every target; again, for longer, where the interval does not tell."""
+    """Original and small model on every target; again, for longer, where the interval does not tell but could."""
     unit, asked = record.options.budget
     for name in bench.targets:
         for effort in SEARCH:
             pair = bench.pair(name, files[name], effort)
             speed = judged(unit, asked, *pair)
-            if speed.low >= 1.0 or speed.high < 1.0:
+            told = speed.low >= 1.0 or speed.high < 1.0
+            if told or half_width_with(SEARCH[-1].processes, speed, len(pair[0].processes)) > NOISY:
                 break
         yield name, pair
 

@@ -235,16 +235,17 @@ def test_the_last_word_takes_as_long_as_it_must(monkeypatch, seconds, sure_with,
 
 
 @pytest.mark.parametrize(
-    ("ratio", "sure_with", "expected"),
+    ("ratio", "unsure", "sure_with", "expected"),
     [
-        (2.4, 4, [4]),  # fast enough, and told at once
-        (1.6, 4, [4]),  # too slow, and told at once
-        (2.1, 10, [4, 6, 10]),
-        (1.97, 6, [4, 6]),  # what seems too slow may be noise: the next model would be narrower than was asked for
-        (2.1, 99, [4, 6, 10, 16]),  # it stays untold
+        (2.4, 0.1, 4, [4]),  # fast enough, and told at once
+        (1.6, 0.1, 4, [4]),  # too slow, and told at once
+        (2.1, 0.1, 10, [4, 6, 10]),
+        (1.97, 0.1, 6, [4, 6]),  # may be noise: the next model would be narrower than was asked for
+        (2.1, 0.1, 99, [4, 6, 10, 16]),  # it stays untold
+        (2.1, 0.9, 99, [4]),  # so noisy that no effort will tell
     ],
 )
-def test_a_trial_of_the_search_takes_as_long_as_it_must(ratio, sure_with, expected):
+def test_a_trial_of_the_search_takes_as_long_as_it_must(ratio, unsure, sure_with, expected):
     efforts = []
 
     class AnyBench:
@@ -252,8 +253,10 @@ def test_a_trial_of_the_search_takes_as_long_as_it_must(ratio, sure_with, expect
 
         def pair(self, name, files, effort):
             efforts.append(effort)
-            jitter = 0.004 if effort.processes >= sure_with else 0.5
-            samples = measurement(Path("a"), 2e-3, jitter=0.0), measurement(Path("b"), 2e-3 / ratio, jitter=jitter)
+            jitter = 0.004 if effort.processes >= sure_with else unsure
+            n = effort.processes
+            small = measurement(Path("b"), 2e-3 / ratio, jitter=jitter, processes=n)
+            samples = measurement(Path("a"), 2e-3, jitter=0.0, processes=n), small
             return tuple(replace(each, session="one") for each in samples)
 
     source = Source(wide(), ExampleInputs.of(images(), wide()), "net.pt", "", "aa")
@@ -321,6 +324,7 @@ def test_judged_in_units_of_what_was_asked_for(tmp_path):
 def test_a_real_runtime(monkeypatch):
     """How fast anything is here nobody knows; but the verdict must be what the final timing says."""
     monkeypatch.setattr("compressor.planning.seek.MAX_TRIALS", 2)
+    monkeypatch.setattr(contract, "SEARCH", contract.SEARCH[:2])
     given = {"on": ["onnxruntime:cpu"], "export": ["onnx"], "method": "random", "speedup": 1.3}
     report = compressor.compress(seeded(wide), images(), **given).report()
     (row,) = report.latency
