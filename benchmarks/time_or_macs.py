@@ -130,9 +130,9 @@ def section(options: argparse.Namespace) -> str:
     """The points, and what each arm would have at the speed of those planned in time."""
     lines = [
         f"Top-1 accuracy on {N_IMAGES:,} test images, no training; ours after least squares on 512 unlabelled images,",
-        "torch-pruning's after re-estimating norms (least squares needs a plan);",
-        f"`{TARGET}`, one thread, batch 1, all files of one network timed against its original. At equal speed and at",
-        "equal accuracy the other arms are interpolated between their own points (– where these do not reach).",
+        "torch-pruning's after re-estimating norms (least squares needs a plan). Any width: `--round-to 1`.",
+        f"On `{TARGET}`, one thread, batch 1, all files of one network timed against its original. At equal speed and",
+        "at equal accuracy the other arms are interpolated between their own points (– where these do not reach).",
     ]
     for model in options.models:
         known = {arm: _points(options, model, arm) for arm in ARMS}

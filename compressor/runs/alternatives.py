@@ -105,8 +105,6 @@ def _room(folder: RunFolder, name: str) -> RunFolder:
 
 def _pruning(record: Record, data: Datasets, room: RunFolder) -> Arm:
     """Channels alone, until the file is as fast."""
-    if record.coverage is None or not record.coverage.groups:
-        return Arm(PRUNING, unavailable="The model has no channels to spare; `compress inspect` says why.")
     record.plan, record.budget_met = choose(record, data, room)
     prove(record, data, room)
     if not record.budget_met:

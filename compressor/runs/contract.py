@@ -30,9 +30,9 @@ from compressor.runs.record import Record
 from compressor.runs.sensitivity import Opinions
 from compressor.runs.ways import Files, Ways, ways_to_widths
 
-# Most models can be told with little, few need more. What is untold counts as too slow, so that the search goes on to
-# narrower models than were asked for. More of it may take minutes: files that take seconds to load fit only a few times
-# into less.
+# Most models can be told with little, few need more. A trial that stays untold counts as too slow, and the search then
+# ends with a narrower model than was asked for; so it may take minutes, as the last word may: files that are slow to
+# load fit only a few times into less.
 SEARCH = (Effort(4, 2.0), Effort(), Effort(10, 12.0), Effort(16, 30.0, max_seconds=150.0))
 LAST_WORD = (Effort(), Effort(10, 12.0), Effort(16, 60.0, max_seconds=300.0))
 NOISY = 0.1  # half of an interval, as a share: where the longest effort's would be wider, more timing does not help
@@ -65,8 +65,7 @@ def tells(record: Record, base: Measurement, compressed: Measurement) -> bool:
     unit, asked = record.options.budget
     if unit not in MEASURED:
         return True
-    speed = judged(unit, asked, base, compressed)
-    return speed.low >= 1.0 or speed.high < 1.0
+    return _is_told(judged(unit, asked, base, compressed))
 
 
 def judge(record: Record) -> None:
@@ -213,8 +212,7 @@ def _pairs(record: Record, bench: Bench, files: Files) -> Iterator[tuple[str, tu
         for effort in SEARCH:
             pair = bench.pair(name, files[name], effort)
             speed = judged(unit, asked, *pair)
-            told = speed.low >= 1.0 or speed.high < 1.0
-            if told or half_width_with(SEARCH[-1].processes, speed, len(pair[0].processes)) > NOISY:
+            if _is_told(speed) or half_width_with(SEARCH[-1].processes, speed, len(pair[0].processes)) > NOISY:
                 break
         yield name, pair
 
@@ -224,6 +222,11 @@ def _row(unit: str, asked: float, share: float, target: str, pair: tuple[Measure
     found = ratio_of(*pair) if unit == "speedup" else latency_of(pair[1])
     held = found.low >= asked if unit == "speedup" else found.high <= asked
     return TimedRow(share, target, found.value, (found.low, found.high), held)
+
+
+def _is_told(speed: Estimate) -> bool:
+    """Whether the whole interval keeps what was asked for, or the whole of it breaks it."""
+    return speed.low >= 1.0 or speed.high < 1.0
 
 
 def _in_units(unit: str, asked: float, row: TimedRow) -> Estimate:

@@ -138,6 +138,8 @@ def test_a_model_without_channels_to_spare_is_split_all_the_same():
     assert not any("can be pruned" in note for note in result.report().notes)
     with pytest.raises(NothingPrunable):
         compress(model, INPUTS, decompose="linear", decompose_options=["energy=1.0"], macs=0.05)
+    kept = compress(network(), INPUTS, decompose="channel", decompose_options=["energy=1.0"], prune=["heads"])
+    assert kept.report().macs.share < 1 and not kept.plan.cuts  # nor has the model with its layers split any heads
 
 
 def test_ignored_layers_stay(tmp_path):

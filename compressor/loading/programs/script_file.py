@@ -91,7 +91,7 @@ def _audited(path: Path) -> dict[str, str]:
                 elif inner.startswith("extra/") and record.file_size <= _LONGEST_TEXT:
                     with suppress(UnicodeDecodeError):
                         found[inner.removeprefix("extra/")] = archive.read(record).decode()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:  # the last: an unknown compression
         raise ModelFileError(f"{path}: a TorchScript archive that is damaged ({error}). Save it again.") from error
     return found
 
