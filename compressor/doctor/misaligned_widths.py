@@ -75,6 +75,8 @@ def _race(case: Case, narrow: Layer, wide: Layer) -> Ratio:
 def _finding(node: NodeTime, narrow: Layer, wide: Layer, ratio: Ratio, share: float) -> Finding:
     words = f"{narrow.inputs} to {narrow.outputs} channels take {ratio.value:.2f} times as long as"
     words += f" {wide.inputs} to {wide.outputs}"
+    if ratio.value < 1:
+        words += ", so the last channels that were cut gained next to nothing"
     return Finding(
         cause="misaligned_widths",
         layer=place(node),

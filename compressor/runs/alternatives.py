@@ -94,6 +94,7 @@ def _beginning(record: Record, target: str, goal: float) -> Record:
         coverage=record.whole.coverage,
         importance=record.importance,
         base_files=list(record.base_files),
+        machine=record.machine,
     )
 
 

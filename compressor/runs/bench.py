@@ -109,6 +109,7 @@ def timed(record: Record, target: str, paths: Sequence[Path], effort: Effort) ->
         seconds=effort.seconds,
         max_seconds=effort.max_seconds,
         shapes=shapes_of(record),
+        machine=record.machine,
         progress=record.progress,
     )
 

@@ -14,11 +14,12 @@ from compressor.core.errors import InvalidOption
 from compressor.core.findings import Diagnosis
 from compressor.core.groups import Coverage, ModelCost
 from compressor.core.layers import LayerTable
-from compressor.core.measurement import Comparison, Measurement
+from compressor.core.measurement import Comparison, MachineFacts, Measurement
 from compressor.core.options import RunOptions
 from compressor.core.plan import PruningPlan, Rewrite
 from compressor.core.progress import Progress
 from compressor.core.startup import Startup
+from compressor.profiling.machine import machine_facts
 from compressor.report.schema import AccuracyRow, Alternatives, Control, Ladder, LowRank, SpeedSearch, StageRow
 from compressor.surgery.check import Difference
 from exporters.signature import ExampleInputs
@@ -130,6 +131,7 @@ class Record:
     control_files: list[ExportedFile] = field(default_factory=list)
     control_result: Control | None = None
     alternatives: Alternatives | None = None
+    machine: MachineFacts = field(default_factory=machine_facts)  # before the run kept it busy
 
     @property
     def device(self) -> str:

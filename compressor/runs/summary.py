@@ -15,7 +15,6 @@ from compressor.core.groups import Coverage, Role
 from compressor.core.measurement import Measurement
 from compressor.core.options import ONE_A_FLAG, changed, flag
 from compressor.core.plan import PruningPlan
-from compressor.profiling.machine import machine_facts
 from compressor.profiling.statistics import latency_stats
 from compressor.report.schema import Count, CutCheck, FileRow, GroupRow, LatencyRow, ParityRow, Report, WidthRow
 from compressor.runs.record import Record, Timing
@@ -61,7 +60,7 @@ def summarise(record: Record, small: nn.Module) -> Report:
         latency=tuple(with_figures(_latency(timing), record.startups) for timing in record.timings),
         layers=tuple(record.layer_tables),
         doctor=tuple(record.diagnoses),
-        machine=machine_facts(),
+        machine=record.machine,
         notes=tuple(record.notes),
         options=dict(changed(record.options)),
         preprocessing=dict(source.preprocessing),

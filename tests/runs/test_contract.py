@@ -61,7 +61,8 @@ def runtime(monkeypatch):
                 path.write_text(str(sum(p.numel() for p in module.parameters())))
             return [ExportedFile(name, path, (), (), True, 0, "") for name, path in paths.items()]
 
-        def measure(files, target, factory, *, processes, **others):
+        def measure(files, target, factory, *, processes, machine, **others):
+            install.machines.append(machine)
             timed.append((target, [path.parent.name for path in files], processes))
             times = [seconds[target.partition(":")[0]](int(path.read_text())) for path in files]
             return [measurement(path, time, target) for path, time in zip(files, times, strict=True)]
@@ -71,6 +72,7 @@ def runtime(monkeypatch):
         monkeypatch.setattr(bench, "measure", measure)
         return timed
 
+    install.machines = []
     return install
 
 
@@ -104,6 +106,7 @@ def taken(record):
 def test_a_speed_is_reached_as_measured(runtime, chosen):
     timed = runtime(onnxruntime=linear)
     record = chosen(speedup=2.0)
+    assert all(machine is record.machine for machine in runtime.machines)  # our own timing makes nobody's machine busy
     assert record.budget_met and record.speed_search.reached and record.plan.budget == {"speedup": 2.0}
     (row,) = taken(record)
     assert row.holds and row.interval[0] >= 2.0 and row.value < 2.2
